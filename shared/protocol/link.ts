@@ -1,0 +1,35 @@
+/**
+ * @file One connection between a client and the edge server, whatever carries it: a socket or memory.
+ */
+import type { ClientMessage, ServerMessage } from './messages.js'
+
+/**
+ * An ordered, message-preserving connection.
+ *
+ * Incoming messages have passed their schema; an ill-formed one closes the link with MESSAGE_INVALID instead of arriving.
+ * A listener that is set late gets what came before it.
+ */
+export interface Link<Outgoing, Incoming> {
+  /**
+   * Hands a message over; resolves when the other end holds all of it.
+   * @throws UserError MESSAGE_TOO_LARGE before anything is sent, CONNECTION_LOST if the link closes first.
+   */
+  send(message: Outgoing): Promise<void>
+  onMessage(listener: (message: Incoming) => void): void
+  /** Called once. After it nothing arrives. */
+  onClose(listener: (reason: string) => void): void
+  close(reason: string): Promise<void>
+}
+
+export type ClientLink = Link<ClientMessage, ServerMessage>
+export type ServerLink = Link<ServerMessage, ClientMessage>
+
+/** What one message cost, as the sender counts it. `payload` is its tensors, ids and masks; `wire` is the WebSocket frames. */
+export interface Traffic {
+  readonly direction: 'up' | 'down'
+  readonly kind: TrafficKind
+  readonly payloadBytes: number
+  readonly wireBytes: number
+}
+
+export type TrafficKind = 'activations' | 'gradients' | 'adapter' | 'weights' | 'evaluation' | 'control'
