@@ -1,0 +1,152 @@
+/**
+ * @file The config's groups, key by key: type, range and default. Keys are snake_case, and named as Hugging Face names them where it does.
+ *
+ * A group lists what is built. A value that is planned but not built yet is listed in `not-built.ts`, and refused there by name;
+ * whoever builds it widens the key here and deletes that entry.
+ */
+import { z } from 'zod'
+
+const fraction = z.number().min(0).max(1)
+const belowOne = z.number().min(0).lt(1)
+const seconds = z.number().positive()
+const path = z.string().min(1)
+const names = z.array(z.string().min(1)).min(1)
+
+export const ModelGroup = z.strictObject({
+  /** A folder in Hugging Face form; null: the model that is shipped with cutlayer. */
+  model_name_or_path: path.nullable().default(null),
+  revision: z.literal('main').default('main'),
+  /** Of the frozen weights. */
+  precision: z.literal('fp32').default('fp32'),
+  engine: z.enum(['onnx', 'reference']).default('onnx'),
+  /** Threads of each process; null: cores divided by the processes on this machine, at least 1. */
+  threads: z.int().min(1).max(1024).nullable().default(null),
+})
+
+export const SplitGroup = z.strictObject({
+  topology: z.enum(['split', 'centralized']).default('split'),
+  /** Number of client blocks, 0 to the model's layers. */
+  cut_layer: z.int().min(0).default(2),
+  /** Last blocks that run on the client too (U-shape). */
+  tail_layers: z.int().min(0).default(0),
+})
+
+export const LoraGroup = z.strictObject({
+  r: z.int().min(1).max(65536).default(8),
+  lora_alpha: z.number().positive().default(16),
+  lora_dropout: belowOne.default(0),
+  /** Module names (last part of their path), or all linear layers but the output head; null: the family's PEFT default. */
+  target_modules: z
+    .union([names, z.literal('all-linear')], 'a list of module names, or all-linear')
+    .nullable()
+    .default(null),
+  use_rslora: z.boolean().default(false),
+  /** true: A Kaiming-uniform and B zero; gaussian: A normal with deviation 1/r and B zero. */
+  init_lora_weights: z.union([z.literal(true), z.literal('gaussian')], 'true or gaussian').default(true),
+  rank_pattern: z.record(z.string(), z.int().min(1)).default({}),
+  alpha_pattern: z.record(z.string(), z.number().positive()).default({}),
+  /** A PEFT folder to start from. */
+  init_from: path.nullable().default(null),
+})
+
+export const DataGroup = z.strictObject({
+  /** A data set by name. Resolved: `sotu` unless `path` is given, then null. */
+  dataset: z.enum(['sotu']).nullable().default(null),
+  /** A JSONL file of rows, in place of `dataset`. */
+  path: path.nullable().default(null),
+  /** null: natural for `sotu` and for rows with `client`, else iid. */
+  partition: z.enum(['natural', 'iid']).nullable().default(null),
+  alpha: z.number().positive().default(0.5),
+  /** Tokens of a row; longer rows are cut at the end. */
+  max_length: z.int().min(2).max(1048576).default(256),
+  completion_only_loss: z.boolean().default(true),
+  /** Share of each client's rows that is held out for evaluation. */
+  eval_fraction: belowOne.default(0.1),
+  /** Held-out rows; then nothing is taken from the training rows. */
+  eval_path: path.nullable().default(null),
+  shuffle: z.boolean().default(true),
+})
+
+export const TrainGroup = z.strictObject({
+  per_device_train_batch_size: z.int().min(1).max(65536).default(4),
+  gradient_accumulation_steps: z.int().min(1).max(65536).default(1),
+  optim: z.enum(['adamw', 'sgd']).default('adamw'),
+  learning_rate: z.number().min(0).default(0.0005),
+  lr_scheduler_type: z.enum(['constant', 'linear', 'cosine']).default('constant'),
+  /** Share of all schedule positions in which the rate rises from 0. */
+  warmup_ratio: fraction.default(0),
+  weight_decay: z.number().min(0).default(0.01),
+  adam_beta1: belowOne.default(0.9),
+  adam_beta2: belowOne.default(0.999),
+  adam_epsilon: z.number().positive().default(1e-8),
+  /** Each side clips by its own norm; 0: off. */
+  max_grad_norm: z.number().min(0).default(1),
+  label_smoothing_factor: belowOne.default(0),
+  seed: z.int().min(0).default(42),
+  gradient_checkpointing: z.boolean().default(false),
+  group_by_length: z.boolean().default(true),
+})
+
+export const FederationGroup = z.strictObject({
+  num_rounds: z.int().min(1).max(1e6).default(5),
+  num_clients: z.int().min(1).max(100_000).default(4),
+  /** Local steps of a round. Resolved: 10 unless `local_epochs` is given, then null. */
+  local_steps: z.int().min(1).max(1e6).nullable().default(null),
+  /** Passes over its own rows that a client makes in a round, in place of `local_steps`. */
+  local_epochs: z.int().min(1).max(1e6).nullable().default(null),
+  strategy: z.enum(['fedavg']).default('fedavg'),
+  strategy_options: z.record(z.string(), z.unknown()).default({}),
+  top: z.enum(['joint', 'sequential', 'replicated']).default('joint'),
+  order: z.enum(['id', 'arrival']).default('id'),
+  weight_by: z.enum(['examples', 'tokens', 'uniform']).default('examples'),
+  optimizer_state: z.enum(['average', 'reset', 'keep']).default('average'),
+  fraction_train: fraction.gt(0).default(1),
+  fraction_evaluate: fraction.default(1),
+  min_train_clients: z.int().min(1).default(1),
+  /** Resolved: every client of the run unless given. */
+  min_available_clients: z.int().min(1).nullable().default(null),
+  min_replies: z.int().min(1).default(1),
+  /** How long a client may be silent or unconnected before it is lost. */
+  reconnect_s: seconds.max(86400).default(30),
+  step_deadline_s: seconds.nullable().default(null),
+  round_deadline_s: seconds.nullable().default(null),
+  on_client_loss: z.literal('continue').default('continue'),
+})
+
+export const PrivacyGroup = z.strictObject({})
+
+export const TransportGroup = z.strictObject({
+  kind: z.enum(['socket', 'memory']).default('socket'),
+  activation_codec: z.enum(['fp32', 'fp16']).default('fp32'),
+  gradient_codec: z.enum(['fp32', 'fp16']).default('fp32'),
+  /** Larger messages go in chunks of this size. */
+  max_chunk_bytes: z.int().min(1024).max(1073741824).default(1048576),
+  /** The largest message, and what may be under way at once on one connection. */
+  max_inflight_bytes: z.int().min(1024).max(1099511627776).default(268435456),
+  tls: z.null().default(null),
+  /** A file that holds the token a client must show. The token itself never stands in a config. */
+  token_file: path.nullable().default(null),
+})
+
+export const OutputGroup = z.strictObject({
+  output_dir: path.default('runs'),
+  /** Names the run's folder. Resolved: the config file's name without its extension. */
+  run_name: z
+    .string()
+    .regex(
+      /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/,
+      'a name of 1 to 100 letters, digits, dots, dashes or underscores that starts with a letter or digit',
+    )
+    .nullable()
+    .default(null),
+  report_to: z.literal('jsonl').default('jsonl'),
+  save_total_limit: z.int().min(1).default(2),
+  save_best: z.boolean().default(true),
+  logging_steps: z.int().min(1).default(1),
+})
+
+export const EvalGroup = z.strictObject({
+  every_rounds: z.int().min(1).default(1),
+  /** Per client; null: all of its held-out rows. */
+  max_eval_batches: z.int().min(1).nullable().default(null),
+})
