@@ -43,9 +43,6 @@ export function clientCount(config: {
   split: Pick<ConfigGroups['split'], 'topology'>
   federation: Pick<ConfigGroups['federation'], 'num_clients'>
 }): number {
-  split: Pick<Config['split'], 'topology'>
-  federation: Pick<Config['federation'], 'num_clients'>
-}): number {
   return config.split.topology === 'centralized' ? 1 : config.federation.num_clients
 }
 
