@@ -1,0 +1,52 @@
+/**
+ * @file Linear head and cross-entropy in one op, so that no one-hot and only one softmax is made.
+ */
+import { defineOp } from '../graph.js'
+import { NdArray } from '../ndarray.js'
+import { product } from './matmul.js'
+import { softmax } from './softmax.js'
+
+/**
+ * logits = hidden weight^T; nll_i = logSumExp_i - logits[i, targets_i], in nats.
+ * hidden: f32 [n, d]. weight: f32 [vocabulary, d]. targets: i32 [n].
+ * Outputs: nll f32 [n]; logSumExp f32 [n]; probabilities f32 [n, vocabulary], softmax of the logits.
+ *
+ * Gradient into hidden, for upstream g of nll and s of logSumExp: (g + s) P W - g W[target]: rows are scaled after the product, when they are
+ * d wide and not vocabulary wide. Label smoothing e uses g = 1 - e and s = e, and adds -e mean_v W[v] outside.
+ */
+export const cross_entropy_head = defineOp({
+  name: 'cross_entropy_head',
+  inputs: ['hidden', 'weight', 'targets'],
+  cost: 'heavy',
+  infer: ({ hidden, weight }) => {
+    const rows = hidden.shape[0]!
+    const column = { dtype: 'f32' as const, shape: [rows] }
+    return [column, column, { dtype: 'f32' as const, shape: [rows, weight.shape[0]!] }]
+  },
+  vjp({ hidden, weight, targets, grads: [nll, logSumExp, probabilities], outs: [, , p] }) {
+    if (probabilities) throw new Error('cross_entropy_head: probabilities are not differentiable')
+    const rows = hidden.shape[0]!
+    const g = nll?.reshape([rows, 1])
+    const both = (nll && logSumExp ? nll.add(logSumExp) : (nll ?? logSumExp!)).reshape([rows, 1])
+    const through = p!.gemm(weight).mul(both)
+    const throughWeight = p!.gemm(hidden.mul(both), { transposeA: true })
+    return {
+      hidden: g ? through.sub(weight.gather(targets).mul(g)) : through,
+      weight: g ? throughWeight.sub(hidden.mul(g).scatterRows(targets, weight.shape[0]!)) : throughWeight,
+      targets: null,
+    }
+  },
+  reference({ hidden, weight, targets }, _, [column, , square]) {
+    const logits = product(hidden, weight, false, true, square!)
+    const probabilities = softmax.reference({ x: logits }, {}, [square!]) as NdArray
+    const [nll, logSumExp] = [NdArray.zeros(column!), NdArray.zeros(column!)]
+    const columns = square![1]!
+    for (let row = 0; row < square![0]!; row++) {
+      const values = logits.data.subarray(row * columns, (row + 1) * columns)
+      const highest = values.reduce((a, b) => Math.max(a, b), -Infinity)
+      logSumExp.data[row] = highest + Math.log(values.reduce((a, b) => a + Math.exp(b - highest), 0))
+      nll.data[row] = logSumExp.data[row]! - values[targets.data[row]!]!
+    }
+    return [nll, logSumExp, probabilities]
+  },
+})

@@ -1,0 +1,14 @@
+/**
+ * @file Hyperbolic tangent.
+ */
+import { defineOp } from '../graph.js'
+
+/** y = tanh x. x: f32 [...], any shape. y: the same shape. */
+export const tanh = defineOp({
+  name: 'tanh',
+  inputs: ['x'],
+  cost: 'cheap',
+  infer: ({ x }) => x,
+  vjp: ({ grad, out }) => ({ x: grad.mul(out.square().neg().add(1)) }),
+  reference: ({ x }) => x.map(Math.tanh),
+})
