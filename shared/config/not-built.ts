@@ -1,0 +1,81 @@
+/**
+ * @file Config values that are planned, and refused by name until they are built. Whoever builds one deletes its entry here
+ * and widens the key in `groups.ts`.
+ */
+import { UserError } from '../errors.js'
+import { isMapping, valueAt } from './paths.js'
+
+interface Planned {
+  /** group.key */
+  readonly key: string
+  /** Whether a value, as the file has it, asks for what is not built. */
+  readonly asksForIt: (value: unknown) => boolean
+  /** What to write in its place. */
+  readonly instead: string
+}
+
+const oneOf =
+  (...values: readonly unknown[]) =>
+  (value: unknown): boolean =>
+    values.includes(value)
+const isFilled = (value: unknown): boolean => isMapping(value) && Object.keys(value).length > 0
+const isText = (value: unknown): value is string => typeof value === 'string'
+const isScript = (value: unknown): boolean => isText(value) && /\.[cm]?[jt]s$/.test(value)
+const isCodecRoom = (value: unknown): boolean =>
+  isMapping(value) ||
+  (isText(value) && (value.includes('+') || ['bf16', 'int8', 'int4', 'topk', 'delta', 'low-rank', 'reuse'].includes(value)))
+
+const STRATEGIES = [
+  ...['fedprox', 'scaffold', 'fedavgm', 'fedadam', 'fedyogi', 'fedadagrad', 'fedopt'],
+  ...['ffa', 'ffa-lora', 'rolora', 'fedex', 'fedex-lora', 'flora', 'stacking', 'flexlora', 'hetlora'],
+]
+
+export const NOT_BUILT: readonly Planned[] = [
+  {
+    key: 'model.revision',
+    asksForIt: (value) => isText(value) && value !== 'main',
+    instead: 'main, and the folder of the revision you want',
+  },
+  { key: 'model.precision', asksForIt: oneOf('q8', 'int8'), instead: 'fp32' },
+  { key: 'model.engine', asksForIt: oneOf('tfjs'), instead: 'onnx or reference' },
+  { key: 'split.topology', asksForIt: oneOf('federated', 'local'), instead: 'split or centralized' },
+  { key: 'split.cut_layer', asksForIt: isMapping, instead: 'one number for all clients' },
+  { key: 'split.tail_layers', asksForIt: (value) => typeof value === 'number' && value > 0, instead: '0' },
+  { key: 'lora.init_lora_weights', asksForIt: oneOf(false, 'eva', 'olora', 'pissa', 'loftq', 'orthogonal'), instead: 'true or gaussian' },
+  { key: 'lora.rank_pattern', asksForIt: isFilled, instead: 'lora.r for all modules' },
+  { key: 'lora.alpha_pattern', asksForIt: isFilled, instead: 'lora.lora_alpha for all modules' },
+  { key: 'lora.init_from', asksForIt: isText, instead: 'no value: every run starts from a fresh adapter' },
+  { key: 'data.dataset', asksForIt: isScript, instead: 'sotu, or data.path with a JSONL file' },
+  { key: 'data.path', asksForIt: isScript, instead: 'a JSONL file' },
+  { key: 'data.partition', asksForIt: oneOf('dirichlet', 'shard', 'quantity'), instead: 'natural or iid' },
+  { key: 'train.seed', asksForIt: Array.isArray, instead: 'one number, and one run for each seed' },
+  { key: 'federation.strategy', asksForIt: (value) => oneOf(...STRATEGIES)(value) || isScript(value), instead: 'fedavg' },
+  { key: 'federation.on_client_loss', asksForIt: oneOf('restart_round'), instead: 'continue' },
+  { key: 'privacy', asksForIt: isFilled, instead: 'no key at all' },
+  { key: 'transport.activation_codec', asksForIt: isCodecRoom, instead: 'fp32 or fp16, for all clients' },
+  { key: 'transport.gradient_codec', asksForIt: isCodecRoom, instead: 'fp32 or fp16, for all clients' },
+  {
+    key: 'transport.tls',
+    asksForIt: (value) => value !== null && value !== undefined,
+    instead: 'no value, and a tunnel or proxy that adds TLS where you need it',
+  },
+  { key: 'output.report_to', asksForIt: (value) => value === 'tensorboard' || Array.isArray(value), instead: 'jsonl' },
+]
+
+/**
+ * @param raw a config as its file has it, known keys only
+ * @throws UserError CONFIG_NOT_BUILT for the first value that asks for something planned.
+ */
+export function refuseNotBuilt(raw: unknown, source: string): void {
+  for (const { key, asksForIt, instead } of NOT_BUILT) {
+    const value = valueAt(raw, key)
+    if (!asksForIt(value)) continue
+    const shown = key === 'privacy' && isMapping(value) ? Object.keys(value).join(', ') : JSON.stringify(value)
+    throw new UserError({
+      code: 'CONFIG_NOT_BUILT',
+      what: `${source} asks for something that cutlayer cannot do yet`,
+      why: `${key}: ${shown} is planned, but not built`,
+      fix: `use ${instead}`,
+    })
+  }
+}
