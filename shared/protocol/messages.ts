@@ -14,7 +14,10 @@ export const PROTOCOL_VERSION = 1
 /** Names files, so it holds nothing that a file name could not. */
 export const ClientId = z
   .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'a client id has 1 to 64 letters, digits, dots, dashes or underscores, and starts with a letter or digit')
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
+    'a client id has 1 to 64 letters, digits, dots, dashes or underscores, and starts with a letter or digit',
+  )
 
 const Count = z.int().nonnegative()
 const Bytes = z.instanceof(Uint8Array)
@@ -128,11 +131,23 @@ export const Activations = z.object({
 export type Activations = z.infer<typeof Activations>
 
 /** Server to client: dLoss/dZ of that micro-batch, and its plain nll summed over its scored tokens, in nats. */
-export const Gradients = z.object({ type: z.literal('gradients'), ...request, hidden: CodedTensor, nll: z.number().nullable(), tokens: Count })
+export const Gradients = z.object({
+  type: z.literal('gradients'),
+  ...request,
+  hidden: CodedTensor,
+  nll: z.number().nullable(),
+  tokens: Count,
+})
 export type Gradients = z.infer<typeof Gradients>
 
 /** Server to client: nothing of this step counts; make no update and go on with `next_step` (null: the round's steps are over). */
-export const Dropped = z.object({ type: z.literal('dropped'), ...inRound, step: Count, reason: z.string().max(256), next_step: Count.nullable() })
+export const Dropped = z.object({
+  type: z.literal('dropped'),
+  ...inRound,
+  step: Count,
+  reason: z.string().max(256),
+  next_step: Count.nullable(),
+})
 
 /** Client to server, after each local step. `nll` is summed over the step's scored tokens, in nats; null when it is not a number. */
 export const StepReport = z.object({
@@ -166,7 +181,12 @@ export const RoundEnd = z.object({
 // ---- evaluation
 
 /** Server to client: evaluate your held-out rows with this adapter. */
-export const Evaluate = z.object({ type: z.literal('evaluate'), ...inRound, adapter: TensorMap, max_batches: z.int().positive().nullable() })
+export const Evaluate = z.object({
+  type: z.literal('evaluate'),
+  ...inRound,
+  adapter: TensorMap,
+  max_batches: z.int().positive().nullable(),
+})
 
 /** Server to client: the answer to activations whose purpose is `evaluate`. Sums over the batch, nats. */
 export const Loss = z.object({ type: z.literal('loss'), ...request, nll: z.number().nullable(), tokens: Count })
@@ -186,7 +206,16 @@ export const Evaluation = z.object({
 export const Finish = z.object({ type: z.literal('finish'), reason: z.string().max(1024) })
 export const Heartbeat = z.object({ type: z.literal('heartbeat') })
 
-export const ClientMessage = z.discriminatedUnion('type', [Hello, Ready, Activations, StepReport, AdapterUpdate, Evaluation, Heartbeat, ErrorMessage])
+export const ClientMessage = z.discriminatedUnion('type', [
+  Hello,
+  Ready,
+  Activations,
+  StepReport,
+  AdapterUpdate,
+  Evaluation,
+  Heartbeat,
+  ErrorMessage,
+])
 export type ClientMessage = z.infer<typeof ClientMessage>
 
 export const ServerMessage = z.discriminatedUnion('type', [
