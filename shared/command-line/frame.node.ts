@@ -1,0 +1,156 @@
+/**
+ * @file Runs the command that a command line asks for, and ends the same way for all of them.
+ *
+ * Every ending is an exit code: 0, the three digits of a UserError, 130 after Ctrl-C, 100 for a bug. The process exits with its first digit
+ * (130 stays). With `--format json` the last line on stdout is the envelope of terminal.node.ts, however it ended.
+ */
+import { Command, CommanderError, Option } from 'commander'
+import { UserError } from '../errors.js'
+import { lineLog } from '../log.node.js'
+import { usageError } from './bad-usage.node.js'
+import type { CommandContext, CommandDefinition } from './command.node.js'
+import { listenForInterrupt } from './interrupt.node.js'
+import { exitCodeOf, exitStatusOf, type Failure, type Streams, Terminal } from './terminal.node.js'
+
+const INTERRUPTED: Failure = {
+  code: 'INTERRUPTED',
+  what: 'stopped before the end',
+  why: 'Ctrl-C was pressed, or the process was told to end',
+  fix: 'start it again when you like',
+}
+
+export interface Frame {
+  readonly version: string
+  readonly summary: string
+  readonly commands: readonly CommandDefinition[]
+}
+
+/**
+ * @param args what was typed after the program's name
+ * @param endNow ends the process at once with a status: after a second Ctrl-C
+ * @returns the status to exit with; never throws
+ */
+export async function runCommandLine(
+  frame: Frame,
+  args: readonly string[],
+  streams: Streams,
+  endNow: (status: number) => void,
+): Promise<number> {
+  const terminal = new Terminal(streams, asksForJson(args) ? 'json' : 'text')
+  let status = 0
+  let help = ''
+  const program = configure(new Command('cutlayer'), (text) => (help += text))
+    .description(frame.summary)
+    .version(frame.version)
+  const parents = new Map<string, Command>([['', program]])
+  for (const definition of frame.commands) {
+    addCommand(parents, definition, async (operands, options) => {
+      status = await runOne(definition, operands, options, terminal, streams.environment, endNow)
+    })
+  }
+  try {
+    await program.parseAsync(args.length === 0 ? ['--help'] : [...args], { from: 'user' })
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) terminal.result(terminal.format === 'json' ? { text: help } : null, help)
+    else status = fail(terminal, error instanceof CommanderError ? usageError(error, program, args) : error)
+  }
+  return status
+}
+
+/** Before the flags are parsed, because parsing them may be what fails. */
+function asksForJson(args: readonly string[]): boolean {
+  const typed = args.includes('--') ? args.slice(0, args.indexOf('--')) : args
+  return typed.some((arg, index) => arg === '--format=json' || (arg === '--format' && typed[index + 1] === 'json'))
+}
+
+function addCommand(
+  parents: Map<string, Command>,
+  definition: CommandDefinition,
+  action: (operands: readonly string[], options: Readonly<Record<string, unknown>>) => Promise<void>,
+): void {
+  const words = definition.usage.split(' ')
+  const firstOperand = words.findIndex((word) => /^[<[]/.test(word))
+  const verbs = firstOperand < 0 ? words : words.slice(0, firstOperand)
+  const command = verbs.reduce((parent, verb, depth) => {
+    const path = verbs.slice(0, depth + 1).join(' ')
+    const known = parents.get(path)
+    if (known !== undefined) return known
+    const child = parent.command(verb) // takes over how its parent writes and exits
+    parents.set(path, child)
+    return child
+  }, parents.get('')!)
+  command.description(definition.summary)
+  for (const operand of words.slice(verbs.length)) command.argument(operand)
+  for (const [flags, description] of Object.entries(definition.flags)) command.option(flags, description)
+  command.addOption(new Option('--format <format>', 'json: one JSON line at the end, for scripts').choices(['text', 'json']))
+  command.addHelpText('after', `\nExample:\n${definition.example.replaceAll(/^/gm, '  ')}\n`)
+  command.action(async () => {
+    const { format: _, ...options } = command.opts()
+    await action(command.args, options)
+  })
+}
+
+/** Makes a command throw instead of exiting, keep its complaints to itself, and hand over its help text. */
+function configure(command: Command, write: (text: string) => void): Command {
+  return command
+    .exitOverride()
+    .showSuggestionAfterError(false)
+    .configureOutput({ writeOut: write, writeErr: () => undefined })
+}
+
+async function runOne(
+  definition: CommandDefinition,
+  operands: readonly string[],
+  options: unknown,
+  terminal: Terminal,
+  environment: NodeJS.ProcessEnv,
+  endNow: (status: number) => void,
+): Promise<number> {
+  const interrupt = listenForInterrupt(
+    definition.graceful,
+    () => terminal.line('stopping: the step under way is finished and saved first; press Ctrl-C again to stop at once'),
+    () => {
+      terminal.failure(INTERRUPTED, null)
+      endNow(130)
+    },
+  )
+  try {
+    const context: CommandContext = {
+      format: terminal.format,
+      signal: interrupt.signal,
+      log: lineLog((line) => terminal.line(line), environment),
+      event: (record, text) => terminal.event(record, text),
+      warn: (text) => terminal.event({ event: 'warning', message: text }, `warning: ${text}`),
+      progress: (label, total) => terminal.progress(label, total),
+      paint: (style, text) => terminal.paint(style, text),
+    }
+    const { data, text } = await definition.run(context, operands, options)
+    if (!interrupt.signal.aborted) {
+      terminal.result(data, text)
+      return 0
+    }
+    if (terminal.format === 'text') terminal.result(data, text)
+    terminal.failure(INTERRUPTED, data)
+    return 130
+  } catch (error) {
+    return fail(terminal, error)
+  } finally {
+    interrupt.release()
+  }
+}
+
+/** Says what went wrong. @returns the exit status */
+function fail(terminal: Terminal, error: unknown): number {
+  if (error instanceof UserError) {
+    terminal.failure(error.report(), null)
+    return exitStatusOf(error.exitCode)
+  }
+  const bug: Failure = {
+    code: 'BUG',
+    what: 'cutlayer stopped because of a mistake in it',
+    why: error instanceof Error ? error.message : String(error),
+    fix: 'please report it with the command line and the stack on stderr',
+  }
+  terminal.failure(bug, null, error instanceof Error ? (error.stack ?? '') : String(error))
+  return exitStatusOf(exitCodeOf(bug))
+}

@@ -1,0 +1,105 @@
+/**
+ * @file Where a command's words go: results and JSON lines to stdout, progress, logs and errors to stderr.
+ */
+import { ERROR_CODES, type ErrorReport } from '../errors.js'
+import type { EventRecord, Progress } from './command.node.js'
+import { progressLine } from './progress.js'
+
+export const ENVELOPE_VERSION = 1
+const CLEAR_LINE = '\r\u001b[2K'
+const REDRAW_MS = 100
+/** SGR codes that start and end a style. */
+const STYLES = { bold: [1, 22], dim: [2, 22], red: [31, 39], green: [32, 39], yellow: [33, 39] } as const
+
+/** As much of a stream as is used here, so that a test can listen. */
+export interface OutputStream {
+  write(text: string): unknown
+  readonly isTTY?: boolean
+  readonly columns?: number
+}
+
+export interface Streams {
+  readonly stdout: OutputStream
+  readonly stderr: OutputStream
+  readonly environment: NodeJS.ProcessEnv
+}
+
+/** Not a `UserError`: an interruption and a bug have no code in its table. */
+export type Failure =
+  ErrorReport | { readonly code: 'INTERRUPTED' | 'BUG'; readonly what: string; readonly why: string; readonly fix: string }
+
+/** Three-digit code of the envelope: 130 interrupted, 100 a bug, else that of the table. */
+export function exitCodeOf(failure: Failure): number {
+  if (failure.code === 'INTERRUPTED') return 130
+  if (failure.code === 'BUG') return 100
+  return ERROR_CODES[failure.code]
+}
+
+/** What the process exits with: 8 bits are too few for three digits, so it is the first; 130 stays, as shells know it. */
+export function exitStatusOf(exitCode: number): number {
+  return exitCode === 130 ? 130 : Math.floor(exitCode / 100)
+}
+
+export class Terminal {
+  private bar = ''
+
+  constructor(
+    private readonly streams: Streams,
+    readonly format: 'text' | 'json',
+  ) {}
+
+  event(record: EventRecord, text: string): void {
+    if (this.format === 'json') this.streams.stdout.write(`${JSON.stringify(record)}\n`)
+    else this.line(text)
+  }
+
+  /** A line on stderr, above the progress bar if one is drawn. */
+  line(text: string): void {
+    this.streams.stderr.write(this.bar === '' ? `${text}\n` : `${CLEAR_LINE}${text}\n${this.bar}`)
+  }
+
+  paint(style: keyof typeof STYLES, text: string): string {
+    const { stdout, environment } = this.streams
+    if (stdout.isTTY !== true || environment.NO_COLOR || this.format === 'json') return text
+    const [start, end] = STYLES[style]
+    return `\u001b[${start}m${text}\u001b[${end}m`
+  }
+
+  progress(label: string, total: number): Progress {
+    const { stderr } = this.streams
+    if (stderr.isTTY !== true) return { update: () => undefined, finish: () => undefined }
+    const start = performance.now()
+    let drawn = -Infinity
+    return {
+      update: (done, details = '') => {
+        const now = performance.now()
+        if (done < total && now - drawn < REDRAW_MS) return
+        drawn = now
+        this.bar = progressLine({ label, done, total, elapsedSeconds: (now - start) / 1000, details, columns: stderr.columns ?? 80 })
+        stderr.write(`${CLEAR_LINE}${this.bar}`)
+      },
+      finish: () => {
+        if (this.bar !== '') stderr.write(CLEAR_LINE)
+        this.bar = ''
+      },
+    }
+  }
+
+  /** The result, as the last line (JSON) or lines (text) on stdout. */
+  result(data: unknown, text: string): void {
+    if (this.format === 'json') this.envelope({ status: 'ok', exit_code: 0, data })
+    else if (text !== '') this.streams.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
+  }
+
+  /** @param data what there is of a result all the same, null if nothing; @param stack of a bug, for whoever mends it */
+  failure(failure: Failure, data: unknown, stack?: string): void {
+    const { code, what, why, fix } = failure
+    if (stack !== undefined) this.line(stack)
+    if (this.format === 'json') this.envelope({ status: 'error', exit_code: exitCodeOf(failure), data, error: { code, what, why, fix } })
+    else this.line(`error: ${code} (${exitCodeOf(failure)})\nwhat:  ${what}\nwhy:   ${why}\nfix:   ${fix}`)
+  }
+
+  private envelope(body: Readonly<Record<string, unknown>>): void {
+    this.streams.stdout.write(`${JSON.stringify({ schema_version: ENVELOPE_VERSION, ...body })}\n`)
+  }
+}
