@@ -1,0 +1,162 @@
+/**
+ * @file GPT-2: learned positions, pre-norm blocks, one matrix for queries, keys and values, a head tied to the embedding.
+ *
+ * Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"; names and options as in transformers' GPT2Config.
+ */
+import { z } from 'zod'
+import { UserError } from '../../errors.js'
+import type { GraphBuilder, Value } from '../../graph/graph.js'
+import type { Family, LinearModule } from './family.js'
+
+const activations = {
+  gelu_new: (x: Value) => x.gelu(),
+  gelu_pytorch_tanh: (x: Value) => x.gelu(),
+  gelu: (x: Value) => x.mul(Math.SQRT1_2).erf().add(1).mul(x).mul(0.5),
+  relu: (x: Value) => x.relu(),
+} as const
+
+const Gpt2Config = z.object({
+  model_type: z.literal('gpt2'),
+  vocab_size: z.int().positive(),
+  n_positions: z.int().positive().default(1024),
+  n_embd: z.int().positive(),
+  n_layer: z.int().positive(),
+  n_head: z.int().positive(),
+  n_inner: z.int().positive().nullable().default(null),
+  activation_function: z.enum(Object.keys(activations) as [keyof typeof activations]).default('gelu_new'),
+  layer_norm_epsilon: z.number().positive().default(1e-5),
+  scale_attn_weights: z.boolean().default(true),
+  scale_attn_by_inverse_layer_idx: z.boolean().default(false),
+  tie_word_embeddings: z.boolean().default(true),
+  add_cross_attention: z.literal(false, 'cross-attention is not supported').default(false),
+})
+export type Gpt2Config = z.infer<typeof Gpt2Config>
+
+export const gpt2: Family<Gpt2Config> = {
+  name: 'gpt2',
+  modelTypes: ['gpt2'],
+  defaultTargets: ['c_attn'],
+  fanInFanOut: true,
+
+  parse(json) {
+    const parsed = Gpt2Config.safeParse(json)
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues
+      throw new UserError({
+        code: 'MODEL_UNSUPPORTED',
+        what: 'this GPT-2 configuration cannot be used',
+        why: `config.json, ${issue!.path.join('.') || 'top level'}: ${issue!.message}`,
+        fix: 'use a model whose config.json has a supported value there',
+      })
+    }
+    const config = parsed.data
+    if (config.n_embd % config.n_head !== 0)
+      throw new UserError({
+        code: 'MODEL_UNSUPPORTED',
+        what: 'this GPT-2 configuration cannot be used',
+        why: `config.json: n_embd ${config.n_embd} is no multiple of n_head ${config.n_head}`,
+        fix: 'correct config.json: each head takes an equal share of the hidden size',
+      })
+    return config
+  },
+
+  architecture: (c) => ({ layers: c.n_layer, hiddenSize: c.n_embd, vocabularySize: c.vocab_size, maxPositions: c.n_positions }),
+
+  tensors(c) {
+    const shapes = new Map<string, readonly number[]>([
+      ['transformer.wte.weight', [c.vocab_size, c.n_embd]],
+      ['transformer.wpe.weight', [c.n_positions, c.n_embd]],
+    ])
+    for (let block = 0; block < c.n_layer; block++) {
+      for (const norm of ['ln_1', 'ln_2'])
+        for (const part of ['weight', 'bias']) shapes.set(`transformer.h.${block}.${norm}.${part}`, [c.n_embd])
+      for (const linear of blockLinears(c, block)) {
+        shapes.set(`${linear.path}.weight`, [linear.in, linear.out])
+        shapes.set(`${linear.path}.bias`, [linear.out])
+      }
+    }
+    for (const part of ['weight', 'bias']) shapes.set(`transformer.ln_f.${part}`, [c.n_embd])
+    if (!c.tie_word_embeddings) shapes.set('lm_head.weight', [c.vocab_size, c.n_embd])
+    return shapes
+  },
+
+  rename(name) {
+    if (/\.attn\.(masked_)?bias$/.test(name)) return null // causal masks that old checkpoints carry
+    if (name === 'lm_head.weight' || name.startsWith('transformer.')) return name
+    return `transformer.${name}`
+  },
+
+  linears: (c) => Array.from({ length: c.n_layer }, (_, block) => blockLinears(c, block)).flat(),
+
+  blockOf(name) {
+    const match = /(?:^|\.)h\.(\d+)\./.exec(name)
+    return match ? Number(match[1]) : null
+  },
+
+  trunk(b, c, { ids, positions, slots, places }) {
+    let hidden = tokenEmbedding(b, c)
+      .gather(ids)
+      .add(b.weight('transformer.wpe.weight', [c.n_positions, c.n_embd]).gather(positions))
+    for (let block = 0; block < c.n_layer; block++) {
+      b.mark(`hidden.${block}`, hidden)
+      const path = `transformer.h.${block}`
+      hidden = attention(b, c, block, norm(b, c, `${path}.ln_1`, hidden), slots, places, hidden)
+      const inner = activations[c.activation_function](
+        linear(b, `${path}.mlp.c_fc`, norm(b, c, `${path}.ln_2`, hidden), [c.n_embd, innerSize(c)]),
+      )
+      hidden = linear(b, `${path}.mlp.c_proj`, inner, [innerSize(c), c.n_embd]).add(hidden)
+    }
+    b.mark(`hidden.${c.n_layer}`, hidden)
+    return hidden
+  },
+
+  head: (b, c, hidden) => ({
+    normed: norm(b, c, 'transformer.ln_f', hidden),
+    weight: c.tie_word_embeddings ? tokenEmbedding(b, c) : b.weight('lm_head.weight', [c.vocab_size, c.n_embd]),
+  }),
+}
+
+function innerSize(c: Gpt2Config): number {
+  return c.n_inner ?? 4 * c.n_embd
+}
+
+function blockLinears(c: Gpt2Config, block: number): LinearModule[] {
+  const path = `transformer.h.${block}`
+  return [
+    { path: `${path}.attn.c_attn`, in: c.n_embd, out: 3 * c.n_embd },
+    { path: `${path}.attn.c_proj`, in: c.n_embd, out: c.n_embd },
+    { path: `${path}.mlp.c_fc`, in: c.n_embd, out: innerSize(c) },
+    { path: `${path}.mlp.c_proj`, in: innerSize(c), out: c.n_embd },
+  ]
+}
+
+function tokenEmbedding(b: GraphBuilder, c: Gpt2Config): Value {
+  return b.weight('transformer.wte.weight', [c.vocab_size, c.n_embd])
+}
+
+function norm(b: GraphBuilder, c: Gpt2Config, path: string, x: Value): Value {
+  return x.layerNorm(b.weight(`${path}.weight`, [c.n_embd]), b.weight(`${path}.bias`, [c.n_embd]), c.layer_norm_epsilon)
+}
+
+/** y = x W + bias; GPT-2 stores W as [in, out]. */
+function linear(b: GraphBuilder, path: string, x: Value, [from, to]: readonly [number, number]): Value {
+  return x.gemm(b.weight(`${path}.weight`, [from, to]), { add: b.weight(`${path}.bias`, [to]) })
+}
+
+/** softmax(Q K^T / sqrt(d) + mask) V for every head, projected and added to the residual stream. */
+function attention(b: GraphBuilder, c: Gpt2Config, block: number, x: Value, slots: Value, places: Value, residual: Value): Value {
+  const path = `transformer.h.${block}.attn`
+  const [batch, longest] = slots.shape as readonly [string, string]
+  const headSize = c.n_embd / c.n_head
+  const [q, k, v] = linear(b, `${path}.c_attn`, x, [c.n_embd, 3 * c.n_embd])
+    .unpack(slots, places)
+    .reshape([batch, longest, 3, c.n_head, headSize])
+    .transpose([2, 0, 3, 1, 4])
+    .split(0, 3)
+    .map((part) => part.reshape([batch, c.n_head, longest, headSize]))
+  const scale = (c.scale_attn_weights ? 1 / Math.sqrt(headSize) : 1) / (c.scale_attn_by_inverse_layer_idx ? block + 1 : 1)
+  const mask = b.apply('causal_mask', [], { size: [longest, longest] })[0]!
+  const scores = q!.mul(scale).matmul(k!, { transposeB: true }).add(mask)
+  const mixed = scores.softmax().matmul(v!).transpose([0, 2, 1, 3]).reshape([batch, longest, c.n_embd]).pack(slots, places)
+  return linear(b, `${path}.c_proj`, mixed, [c.n_embd, c.n_embd]).add(residual)
+}

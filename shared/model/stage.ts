@@ -1,0 +1,228 @@
+/**
+ * @file A side's part of the model as programs: the bottom (forward to the cut, backward from it) and the top (forward, loss and
+ * backward in one call). The top from no cut at all is the whole model.
+ */
+import { isHandle, tensorsOf, type Backend, type Handle, type Program } from '../backend/backend.js'
+import type { WeightStore } from '../backend/weights.js'
+import { graphInputs, type Graph } from '../graph/data.js'
+import { extract } from '../graph/extract.js'
+import { partition } from '../graph/partition.js'
+import { scalar, type F32Tensor, type I32Tensor, type NamedTensors, type Tensor } from '../tensor.js'
+import type { Batch, Layout } from '../train/batch.js'
+import { dropoutMask, type MaskKey } from '../train/dropout.js'
+import { cut, CUT_VALUE } from './cut.js'
+import { gradName, lossGraph, withCutGradients, withLossGradients, type ModelDefinition } from './graphs.js'
+import { addLora, defaultTerm } from './lora.js'
+
+/** How LoRA stands on the model: on which modules, and how strongly. */
+export interface LoraSetting {
+  /** Module paths. */
+  readonly paths: readonly string[]
+  /** alpha / r, or alpha / sqrt(r) for rsLoRA. */
+  readonly scale: number
+  readonly dropout: number
+}
+
+export interface StageSetting {
+  readonly backend: Backend
+  readonly model: ModelDefinition
+  readonly weights: WeightStore
+  readonly lora: LoraSetting
+  readonly smoothing: number
+  readonly recomputeAll: boolean
+  readonly lane: number
+}
+
+/** A forward pass that waits for its gradient. It ends in `backward` or `discard`, exactly once. */
+export interface Pending {
+  readonly inputs: Readonly<Record<string, Tensor>>
+  readonly saved: Readonly<Record<string, Handle>>
+}
+
+export interface BottomStage {
+  /** Adapter tensors of this side, in the order of the model. */
+  readonly adapterNames: readonly string[]
+  /** @returns smashed activations f32 [tokens, hidden], real tokens only, and what `backward` needs. */
+  forward(batch: Batch, adapter: NamedTensors, key: MaskKey): Promise<{ hidden: F32Tensor; pending: Pending }>
+  /** @param gradient dLoss/dZ, f32 [tokens, hidden]. @returns dLoss/d(adapter tensor), by name. */
+  backward(pending: Pending, gradient: F32Tensor): Promise<Map<string, F32Tensor>>
+  discard(pending: Pending): Promise<void>
+  /** Smashed activations without dropout, nothing kept. */
+  evaluate(batch: Batch, adapter: NamedTensors): Promise<F32Tensor>
+  dispose(): Promise<void>
+}
+
+/** What the top works on: the whole model takes `ids`, a top the smashed activations. */
+export interface TopBatch extends Layout {
+  readonly lengths: ArrayLike<number>
+  readonly ids?: I32Tensor
+  readonly hidden?: F32Tensor
+  readonly scored: I32Tensor
+  readonly targets: I32Tensor
+}
+
+export interface TopResult {
+  /** Plain negative log-likelihood summed over the scored tokens, nats. */
+  readonly nll: number
+  /** dLoss/dZ, f32 [tokens, hidden]; null for the whole model. */
+  readonly gradient: F32Tensor | null
+  readonly grads: Map<string, F32Tensor>
+}
+
+export interface TopStage {
+  readonly adapterNames: readonly string[]
+  /** @param normalizer scored tokens of the whole local step: the loss is the micro-batch's sum divided by it. */
+  train(batch: TopBatch, normalizer: number, adapter: NamedTensors, key: MaskKey): Promise<TopResult>
+  /** Summed plain nll of the scored tokens, nats. */
+  evaluate(batch: TopBatch, adapter: NamedTensors): Promise<number>
+  dispose(): Promise<void>
+}
+
+/** The blocks before `layer`. @throws UserError CUT_OUT_OF_RANGE */
+export async function openBottom(setting: StageSetting, layer: number): Promise<BottomStage> {
+  const { backend, weights, lane } = setting
+  const [training, evaluation] = [true, false].map((dropout) => cut(adapted(setting, dropout), [layer])[0])
+  const adapterNames = adapterInputs(training)
+  const parts = partition(withCutGradients(training, adapterNames), {
+    forwardOutputs: [CUT_VALUE],
+    tangents: [gradName(CUT_VALUE)],
+    recomputeAll: setting.recomputeAll,
+  })
+  const programs = await compileAll(backend, weights, lane, {
+    'bottom-forward': parts.forward,
+    'bottom-backward': parts.backward,
+    'bottom-evaluate': evaluation,
+  })
+  const [forward, backward, evaluate] = programs
+  const backwardInputs = [...graphInputs(parts.backward).keys()]
+  const discard = (pending: Pending): Promise<void> => backend.release(Object.values(pending.saved))
+
+  return {
+    adapterNames,
+    async forward(batch, adapter, key) {
+      const inputs = gather(parts.forward, setting, batch, adapter, key)
+      const results = await forward.run(inputs, { keep: parts.saved })
+      const [hidden] = tensorsOf(results, [CUT_VALUE])
+      const saved = Object.fromEntries(Object.entries(results).filter((entry): entry is [string, Handle] => isHandle(entry[1])))
+      // The backward program may ask for inputs that the forward pass had no use for.
+      return { hidden: hidden as F32Tensor, pending: { inputs: gather(parts.backward, setting, batch, adapter, key, inputs), saved } }
+    },
+    async backward(pending, gradient) {
+      try {
+        if (adapterNames.length === 0) return new Map()
+        const given: Record<string, Tensor | Handle> = { ...pending.inputs, ...pending.saved, [gradName(CUT_VALUE)]: gradient }
+        const wanted = Object.fromEntries(backwardInputs.map((name) => [name, given[name]]))
+        return gradientsOf(await backward.run(wanted), adapterNames)
+      } finally {
+        await discard(pending)
+      }
+    },
+    discard,
+    async evaluate(batch, adapter) {
+      const [hidden] = tensorsOf(await evaluate.run(gather(evaluation, setting, batch, adapter, null)), [CUT_VALUE])
+      return hidden as F32Tensor
+    },
+    dispose: () => disposeAll(programs),
+  }
+}
+
+/** The blocks from `layer` on, final norm, head and loss; null: the whole model. @throws UserError CUT_OUT_OF_RANGE */
+export async function openTop(setting: StageSetting, layer: number | null, { prepack = false } = {}): Promise<TopStage> {
+  const piece = (dropout: boolean): Graph => (layer === null ? adapted(setting, dropout) : cut(adapted(setting, dropout), [layer])[1])
+  const forward = piece(true)
+  const adapterNames = adapterInputs(forward)
+  const training = withLossGradients(forward, layer === null ? adapterNames : [CUT_VALUE, ...adapterNames])
+  const plain = piece(false)
+  const evaluation = extract(plain, new Map([['nll', plain.outputs.get('nll')!]]))
+  const [train] = await compileAll(setting.backend, setting.weights, setting.lane, { 'top-train': training }, prepack)
+  const [evaluate] = await compileAll(setting.backend, setting.weights, setting.lane, { 'top-evaluate': evaluation })
+
+  return {
+    adapterNames,
+    async train(batch, normalizer, adapter, key) {
+      const given = { normalizer: scalar(normalizer) }
+      const results = await train.run(gather(training, setting, batch, adapter, key, given), { ignore: ['loss'] })
+      const [nll] = tensorsOf(results, ['nll'])
+      const gradient = layer === null ? null : (tensorsOf(results, [gradName(CUT_VALUE)])[0] as F32Tensor)
+      return { nll: nll.data[0], gradient, grads: gradientsOf(results, adapterNames) }
+    },
+    async evaluate(batch, adapter) {
+      const [nll] = tensorsOf(await evaluate.run(gather(evaluation, setting, batch, adapter, null)), ['nll'])
+      return nll.data[0]
+    },
+    dispose: () => disposeAll([train, evaluate]),
+  }
+}
+
+/** The whole model's loss with LoRA. Evaluation leaves dropout out. */
+function adapted({ model, lora, smoothing }: StageSetting, training: boolean): Graph {
+  const term = defaultTerm(training && lora.dropout > 0)
+  return addLora(lossGraph(model, smoothing), new Map(lora.paths.map((path) => [path, [term]])))
+}
+
+function adapterInputs(graph: Graph): string[] {
+  return [...graphInputs(graph).keys()].filter((name) => /\.lora_[AB]\.weight$/.test(name))
+}
+
+async function compileAll(
+  backend: Backend,
+  weights: WeightStore,
+  lane: number,
+  graphs: Readonly<Record<string, Graph>>,
+  prepack = false,
+): Promise<Program[]> {
+  const programs: Program[] = []
+  for (const [name, graph] of Object.entries(graphs)) programs.push(await backend.compile(graph, weights, { name, lane, prepack }))
+  return programs
+}
+
+async function disposeAll(programs: readonly Program[]): Promise<void> {
+  for (const program of programs) await program.dispose()
+}
+
+/** Finds each input of a graph in the batch, the adapter, or what is `given`; makes scales and masks. Saved values are not looked for. */
+function gather(
+  graph: Graph,
+  { lora }: StageSetting,
+  batch: Batch | TopBatch,
+  adapter: NamedTensors,
+  key: MaskKey | null,
+  given: Readonly<Record<string, Tensor>> = {},
+): Record<string, Tensor> {
+  const inputs: Record<string, Tensor> = {}
+  for (const [name, spec] of graphInputs(graph)) {
+    const mask = /^(.*)\.lora_mask$/.exec(name)
+    if (given[name]) inputs[name] = given[name]
+    else if (name.startsWith('saved.') || name === gradName(CUT_VALUE)) continue
+    else if (name.endsWith('.lora_scale')) inputs[name] = scalar(lora.scale)
+    else if (mask && key) inputs[name] = dropoutMask(key, mask[1], batch.lengths, spec.shape[1] as number, lora.dropout)
+    else inputs[name] = fromBatch(batch, name) ?? adapter.get(name) ?? missing(name)
+  }
+  return inputs
+}
+
+function fromBatch(batch: Batch | TopBatch, name: string): Tensor | undefined {
+  switch (name) {
+    case 'ids':
+      return batch.ids
+    case CUT_VALUE:
+      return 'hidden' in batch ? batch.hidden : undefined
+    case 'positions':
+    case 'slots':
+    case 'places':
+    case 'scored':
+    case 'targets':
+      return batch[name]
+    default:
+      return undefined
+  }
+}
+
+function missing(name: string): never {
+  throw new Error(`nothing was given for the input ${name}`)
+}
+
+function gradientsOf(results: Readonly<Record<string, Tensor | Handle>>, names: readonly string[]): Map<string, F32Tensor> {
+  const tensors = tensorsOf(results, names.map(gradName)) as F32Tensor[]
+  return new Map(names.map((name, i) => [name, tensors[i]]))
+}
