@@ -25,7 +25,8 @@ export function gradients(builder: GraphBuilder, seeds: readonly (readonly [Valu
   for (const [value, cotangent] of seeds) accumulate(value.id, cotangent)
 
   for (const node of forward.reverse()) {
-    if (!node.outputs.some((id) => varies.has(id) && found.has(id))) continue
+    // A node that makes one of `wrt` from what does not vary is not passed through.
+    if (!node.inputs.some((id) => id !== null && varies.has(id)) || !node.outputs.some((id) => found.has(id))) continue
     const op = findOp(builder.ops, node.op)
     const grads = node.outputs.map((id) => found.get(id) ?? null)
     const outs = node.outputs.map((id) => builder.value(id))

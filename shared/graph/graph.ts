@@ -106,7 +106,10 @@ export class GraphBuilder {
   /** Appends a node and returns its outputs. */
   apply(name: string, inputs: readonly (Value | null | undefined)[], attributes: Attributes = {}): Value[] {
     const op = findOp(this.ops, name)
-    const ids = inputs.map((value) => value?.id ?? null)
+    const names = [...op.inputs, ...op.optional]
+    if (inputs.length > names.length) unreachable(`${name} takes ${names.length} inputs, not ${inputs.length}`)
+    if (inputs.some((value) => value && value.builder !== this)) unreachable(`${name} was given a value of another graph`)
+    const ids = names.map((_, position) => inputs[position]?.id ?? null)
     const key = JSON.stringify([name, ids, attributes])
     const built = this.known.get(key)
     if (built) return built.map((id) => new Value(this, id))
@@ -144,7 +147,9 @@ export class GraphBuilder {
   }
 
   private source(source: Source, spec: Spec): Value {
-    const key = JSON.stringify([source, spec])
+    // As text, because JSON writes -0 as 0, and NaN and the infinities all as null.
+    const literal = source.kind === 'constant' ? source.data.map((v) => (Object.is(v, -0) ? '-0' : `${v}`)) : source
+    const key = JSON.stringify([literal, spec.dtype, spec.shape])
     const known = this.known.get(key)
     if (known) return new Value(this, known[0]!)
     const id = this.values.push({ ...spec, source }) - 1

@@ -30,6 +30,8 @@ export class NdArray {
     const a = padded(this.shape, rank)
     const b = padded(other.shape, rank)
     const shape = a.map((dim, axis) => (dim === 1 ? b[axis]! : dim))
+    if (b.some((dim, axis) => dim !== 1 && dim !== shape[axis]))
+      unreachable(`shapes [${this.shape.join(', ')}] and [${other.shape.join(', ')}] do not broadcast`)
     const out = NdArray.zeros(shape)
     const left = broadcastStrides(a)
     const right = broadcastStrides(b)
@@ -46,6 +48,8 @@ export class NdArray {
   /** Sums over the axes that `shape` (same rank after padding with leading ones) has as 1. */
   sumTo(shape: readonly number[]): NdArray {
     const target = padded(shape, this.shape.length)
+    if (target.some((dim, axis) => dim !== 1 && dim !== this.shape[axis]))
+      unreachable(`shape [${this.shape.join(', ')}] does not sum to [${shape.join(', ')}]`)
     const out = NdArray.zeros(shape)
     const strides = broadcastStrides(target)
     walk(this.shape, (position, index) => {
@@ -73,6 +77,11 @@ export function stridesOf(shape: readonly number[]): number[] {
   const strides = shape.map(() => 1)
   for (let axis = shape.length - 2; axis >= 0; axis--) strides[axis] = strides[axis + 1]! * shape[axis + 1]!
   return strides
+}
+
+/** An index that a kernel was given, where it is one of 0..size-1. Other backends refuse or misread the rest, so the exact one must too. */
+export function checkedIndex(what: string, index: number, size: number): number {
+  return Number.isInteger(index) && index >= 0 && index < size ? index : unreachable(`${what}: index ${index} is not in 0..${size - 1}`)
 }
 
 function broadcastStrides(shape: readonly number[]): number[] {

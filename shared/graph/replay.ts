@@ -1,6 +1,7 @@
 /**
  * @file Appends a finished graph to a builder again, so that passes can extend or rewrite it.
  */
+import { unreachable } from '../errors.js'
 import type { Graph, NodeRecord, ValueId } from './data.js'
 import { Value, type GraphBuilder } from './graph.js'
 
@@ -24,12 +25,13 @@ export function replay(
     const known = copied.get(id)
     if (known) return known
     const { source, dtype, shape } = graph.values[id]!
+    if (source.kind === 'node') return unreachable(`value ${id} is used before it is computed`)
     const value =
       source.kind === 'input'
         ? builder.input(source.name, dtype, shape)
         : source.kind === 'weight'
           ? builder.weight(source.name, shape)
-          : builder.constant(source.kind === 'constant' ? source.data : [], shape as readonly number[])
+          : builder.constant(source.data, shape as readonly number[])
     copied.set(id, value)
     return value
   }

@@ -4,6 +4,7 @@
 import type { Dim } from '../dims.js'
 import { defineOp } from '../graph.js'
 import { NdArray, walk } from '../ndarray.js'
+import { expectSpec } from '../rules.js'
 
 /** Far below any score, and finite, so that a row of nothing else has no NaN. */
 export const MASKED = -1e30
@@ -16,7 +17,7 @@ export const causal_mask = defineOp<never, never, { size: readonly Dim[] }>({
   name: 'causal_mask',
   inputs: [],
   cost: 'cheap',
-  infer: (_, { size }) => ({ dtype: 'f32', shape: size }),
+  infer: (_, { size }) => expectSpec('causal_mask', { dtype: 'f32', shape: size }, 'f32', 2),
   vjp: () => ({}),
   reference(_, __, [shape]) {
     const out = NdArray.zeros(shape!)

@@ -4,6 +4,7 @@
 import { dimSum } from '../dims.js'
 import { defineOp } from '../graph.js'
 import { NdArray, stridesOf } from '../ndarray.js'
+import { expectAxis, expectShape, expectSpec } from '../rules.js'
 
 /** y = a, then b, then c along `axis`; their other axes agree. a, b, c: f32 [...]. */
 export const concat = defineOp<'a' | 'b', 'c', { axis: number }>({
@@ -12,8 +13,13 @@ export const concat = defineOp<'a' | 'b', 'c', { axis: number }>({
   optional: ['c'],
   cost: 'cheap',
   infer({ a, b, c }, { axis }) {
-    const joined = dimSum([a, b, ...(c ? [c] : [])].map(({ shape }) => shape[axis]!))
-    return { dtype: a.dtype, shape: a.shape.map((dim, at) => (at === axis ? joined : dim)) }
+    const parts = [a, b, ...(c ? [c] : [])]
+    expectAxis('concat', axis, a.shape.length)
+    for (const part of parts) {
+      expectSpec('concat: each part', part, 'f32', a.shape.length)
+      expectShape('concat: each part', part, a.shape.with(axis, part.shape[axis]!))
+    }
+    return { dtype: 'f32', shape: a.shape.with(axis, dimSum(parts.map(({ shape }) => shape[axis]!))) }
   },
   vjp({ a, b, c, grad }, { axis }) {
     const parts = c ? [a, b, c] : [a, b]

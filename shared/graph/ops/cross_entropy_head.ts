@@ -1,8 +1,10 @@
 /**
  * @file Linear head and cross-entropy in one op, so that no one-hot and only one softmax is made.
  */
+import type { Dim } from '../dims.js'
 import { defineOp } from '../graph.js'
-import { NdArray } from '../ndarray.js'
+import { checkedIndex, NdArray } from '../ndarray.js'
+import { expectShape, expectSpec } from '../rules.js'
 import { product } from './matmul.js'
 import { softmax } from './softmax.js'
 
@@ -18,8 +20,10 @@ export const cross_entropy_head = defineOp({
   name: 'cross_entropy_head',
   inputs: ['hidden', 'weight', 'targets'],
   cost: 'heavy',
-  infer: ({ hidden, weight }) => {
-    const rows = hidden.shape[0]!
+  infer({ hidden, weight, targets }) {
+    const [rows, width] = expectSpec('cross_entropy_head: hidden', hidden, 'f32', 2).shape as [Dim, Dim]
+    expectShape('cross_entropy_head: weight', expectSpec('cross_entropy_head: weight', weight, 'f32', 2), [weight.shape[0]!, width])
+    expectShape('cross_entropy_head: targets', expectSpec('cross_entropy_head: targets', targets, 'i32', 1), [rows])
     const column = { dtype: 'f32' as const, shape: [rows] }
     return [column, column, { dtype: 'f32' as const, shape: [rows, weight.shape[0]!] }]
   },
@@ -45,7 +49,7 @@ export const cross_entropy_head = defineOp({
       const values = logits.data.subarray(row * columns, (row + 1) * columns)
       const highest = values.reduce((a, b) => Math.max(a, b), -Infinity)
       logSumExp.data[row] = highest + Math.log(values.reduce((a, b) => a + Math.exp(b - highest), 0))
-      nll.data[row] = logSumExp.data[row]! - values[targets.data[row]!]!
+      nll.data[row] = logSumExp.data[row]! - values[checkedIndex('cross_entropy_head', targets.data[row]!, columns)]!
     }
     return [nll, logSumExp, probabilities]
   },

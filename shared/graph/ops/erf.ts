@@ -2,6 +2,7 @@
  * @file Gauss error function, of which the exact GELU is made.
  */
 import { defineOp } from '../graph.js'
+import { elementwise } from '../rules.js'
 
 const SLOPE = 2 / Math.sqrt(Math.PI)
 
@@ -10,7 +11,7 @@ export const erf = defineOp({
   name: 'erf',
   inputs: ['x'],
   cost: 'cheap',
-  infer: ({ x }) => x,
+  infer: (inputs) => elementwise('erf', inputs),
   vjp: ({ x, grad }) => ({ x: grad.mul(x.square().neg().exp().mul(SLOPE)) }),
   reference: ({ x }) => x.map(erfExact),
 })

@@ -4,6 +4,7 @@
  * To add an op, copy this file and list it in `ops/index.ts`; the compiler then names each backend that does not lower it yet.
  */
 import { defineOp } from '../graph.js'
+import { elementwise } from '../rules.js'
 
 const SCALE = Math.sqrt(2 / Math.PI)
 const CUBIC = 0.044715
@@ -17,7 +18,7 @@ export const gelu = defineOp({
   name: 'gelu',
   inputs: ['x'],
   cost: 'cheap',
-  infer: ({ x }) => x,
+  infer: (inputs) => elementwise('gelu', inputs),
   vjp: ({ x, grad }) => ({ x: x.builder.apply('gelu_grad', [x, grad])[0]! }),
   reference: ({ x }) => x.map((v) => 0.5 * v * (1 + Math.tanh(SCALE * (v + CUBIC * v ** 3)))),
 })

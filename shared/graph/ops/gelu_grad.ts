@@ -2,6 +2,7 @@
  * @file Gradient of the tanh GELU as one op, because a backend computes it in fewer passes than its eight factors take.
  */
 import { defineOp } from '../graph.js'
+import { elementwise, expectShape, expectSpec } from '../rules.js'
 
 const SCALE = Math.sqrt(2 / Math.PI)
 const CUBIC = 0.044715
@@ -14,7 +15,10 @@ export const gelu_grad = defineOp({
   name: 'gelu_grad',
   inputs: ['x', 'upstream'],
   cost: 'cheap',
-  infer: ({ x }) => x,
+  infer({ x, upstream }) {
+    expectShape('gelu_grad: upstream', expectSpec('gelu_grad: upstream', upstream, 'f32'), x.shape)
+    return elementwise('gelu_grad', { x })
+  },
   // d2/dx2 = (1 - t^2) (u' - x t u'^2 + 0.5 x u''), with u'' = 6 SCALE CUBIC x; linear in `upstream`.
   vjp({ x, upstream, grad }) {
     const t = x.add(x.square().mul(x).mul(CUBIC)).mul(SCALE).tanh()

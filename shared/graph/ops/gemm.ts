@@ -3,6 +3,7 @@
  */
 import { unreachable } from '../../errors.js'
 import { defineOp } from '../graph.js'
+import { expectSpec, expectStretches } from '../rules.js'
 import { product } from './matmul.js'
 
 /**
@@ -14,11 +15,13 @@ export const gemm = defineOp<'a' | 'b', 'add', { transposeA: boolean; transposeB
   inputs: ['a', 'b'],
   optional: ['add'],
   cost: 'heavy',
-  infer({ a, b }, { transposeA, transposeB }) {
+  infer({ a, b, add }, { transposeA, transposeB }) {
+    expectSpec('gemm: a', a, 'f32', 2)
+    expectSpec('gemm: b', b, 'f32', 2)
     const [m, k] = transposeA ? [a.shape[1]!, a.shape[0]!] : [a.shape[0]!, a.shape[1]!]
     const [k2, n] = transposeB ? [b.shape[1]!, b.shape[0]!] : [b.shape[0]!, b.shape[1]!]
-    if (a.shape.length !== 2 || b.shape.length !== 2 || k !== k2)
-      return unreachable(`cannot multiply [${a.shape.join(', ')}] by [${b.shape.join(', ')}]`)
+    if (k !== k2) return unreachable(`gemm: cannot multiply [${a.shape.join(', ')}] by [${b.shape.join(', ')}]`)
+    if (add) expectStretches('gemm: add', expectSpec('gemm: add', add, 'f32').shape, [m, n])
     return { dtype: 'f32', shape: [m, n] }
   },
   // A transposed weight's product is asked for by a flag, never by a transpose: see ARCHITECTURE.md on memory.

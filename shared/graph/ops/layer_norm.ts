@@ -4,6 +4,7 @@
 import { unreachable } from '../../errors.js'
 import { defineOp } from '../graph.js'
 import { NdArray } from '../ndarray.js'
+import { expectShape, expectSpec } from '../rules.js'
 
 /**
  * y = (x - mean) / sqrt(variance + epsilon) * weight + bias, mean and (biased) variance over the last axis.
@@ -14,26 +15,27 @@ export const layer_norm = defineOp<'x' | 'weight' | 'bias', never, { epsilon: nu
   name: 'layer_norm',
   inputs: ['x', 'weight', 'bias'],
   cost: 'cheap',
-  infer({ x }) {
-    const [rows, columns] = x.shape
-    if (x.shape.length !== 2 || typeof columns !== 'number') return unreachable('layer_norm takes [n, d]')
+  infer({ x, weight, bias }) {
+    const [rows, columns] = expectSpec('layer_norm: x', x, 'f32', 2).shape
+    if (typeof columns !== 'number') return unreachable(`layer_norm: the width is ${columns}, and must be an integer`)
+    for (const each of [weight, bias])
+      expectShape('layer_norm: weight and bias', expectSpec('layer_norm: weight and bias', each, 'f32'), [columns])
     const column = { dtype: 'f32' as const, shape: [rows!, 1] }
     return [x, column, column]
   },
-  // dx = inv (h - mean(h) - xhat mean(h xhat)), where h = grad * weight. mean and inverse deviation are not differentiated through.
-  vjp({ x, weight, grad, outs: [, mean, inverse] }) {
+  // dx = inv (h - mean(h) - xhat mean(h xhat)), where h = grad * weight; d mean/dx = 1/d; d inv/dx = -inv^2 xhat / d.
+  vjp({ x, weight, grad, grads: [, meanGrad, inverseGrad], outs: [, mean, inverse] }) {
     const columns = x.shape[1] as number
     const normal = x.sub(mean!).mul(inverse!)
     const h = grad.mul(weight)
     const along = h.mul(normal).sum([1]).div(columns)
-    return {
-      x: h
-        .sub(h.sum([1]).div(columns))
-        .sub(normal.mul(along))
-        .mul(inverse!),
-      weight: grad.mul(normal).sumTo(weight.shape),
-      bias: grad.sumTo(weight.shape),
-    }
+    let dx = h
+      .sub(h.sum([1]).div(columns))
+      .sub(normal.mul(along))
+      .mul(inverse!)
+    if (meanGrad) dx = dx.add(meanGrad.div(columns))
+    if (inverseGrad) dx = dx.sub(normal.mul(inverseGrad.mul(inverse!.square()).div(columns)))
+    return { x: dx, weight: grad.mul(normal).sumTo(weight.shape), bias: grad.sumTo(weight.shape) }
   },
   reference({ x, weight, bias }, { epsilon }, [shape, column]) {
     const [rows, columns] = shape as readonly [number, number]

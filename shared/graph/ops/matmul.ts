@@ -2,8 +2,10 @@
  * @file Batched matrix product.
  */
 import { unreachable } from '../../errors.js'
+import { sameShape } from '../dims.js'
 import { defineOp } from '../graph.js'
 import { NdArray } from '../ndarray.js'
+import { expectSpec } from '../rules.js'
 
 /**
  * y = A B for every leading index, with A^T or B^T where asked. The leading axes of a and b are the same.
@@ -14,11 +16,14 @@ export const matmul = defineOp<'a' | 'b', never, { transposeA: boolean; transpos
   inputs: ['a', 'b'],
   cost: 'heavy',
   infer({ a, b }, { transposeA, transposeB }) {
+    expectSpec('matmul: a', a, 'f32')
+    expectSpec('matmul: b', b, 'f32', a.shape.length)
+    if (a.shape.length < 2) return unreachable('matmul: a and b need two axes')
     const [m, k] = last2(a.shape, transposeA)
     const [k2, n] = last2(b.shape, transposeB)
     const lead = a.shape.slice(0, -2)
-    if (k !== k2 || lead.join() !== b.shape.slice(0, -2).join())
-      return unreachable(`cannot multiply [${a.shape.join(', ')}] by [${b.shape.join(', ')}]`)
+    if (k !== k2 || !sameShape(lead, b.shape.slice(0, -2)))
+      return unreachable(`matmul: cannot multiply [${a.shape.join(', ')}] by [${b.shape.join(', ')}]`)
     return { dtype: 'f32', shape: [...lead, m, n] }
   },
   vjp: ({ a, b, grad }, { transposeA, transposeB }) => ({

@@ -3,13 +3,17 @@
  */
 import { defineOp } from '../graph.js'
 import { NdArray } from '../ndarray.js'
+import { elementwise, expectAxis } from '../rules.js'
 
 /** y_i = e^(x_i) / sum_j e^(x_j) over the last axis. x: f32 [..., n]. y: the same shape. */
 export const softmax = defineOp({
   name: 'softmax',
   inputs: ['x'],
   cost: 'heavy',
-  infer: ({ x }) => x,
+  infer({ x }) {
+    expectAxis('softmax', x.shape.length - 1, x.shape.length)
+    return elementwise('softmax', { x })
+  },
   // dx = y (g - sum_j g_j y_j)
   vjp({ x, grad, out }) {
     const weighted = grad.mul(out)

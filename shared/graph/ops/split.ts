@@ -4,6 +4,7 @@
 import { unreachable } from '../../errors.js'
 import { defineOp } from '../graph.js'
 import { NdArray, stridesOf } from '../ndarray.js'
+import { expectAxis, expectSpec } from '../rules.js'
 
 /** `count` outputs, each 1/count of x along `axis`. x: f32 [...], that axis an integer which `count` divides. */
 export const split = defineOp<'x', never, { axis: number; count: number }>({
@@ -11,9 +12,12 @@ export const split = defineOp<'x', never, { axis: number; count: number }>({
   inputs: ['x'],
   cost: 'cheap',
   infer({ x }, { axis, count }) {
+    expectSpec('split: x', x, 'f32')
+    expectAxis('split', axis, x.shape.length)
     const size = x.shape[axis]
-    if (typeof size !== 'number' || size % count !== 0) return unreachable(`cannot split an axis of ${size} in ${count}`)
-    return Array.from({ length: count }, () => ({ dtype: x.dtype, shape: x.shape.map((dim, at) => (at === axis ? size / count : dim)) }))
+    if (typeof size !== 'number' || !(count >= 1) || size % count !== 0)
+      return unreachable(`split: cannot cut an axis of ${size} in ${count}`)
+    return Array.from({ length: count }, () => ({ dtype: 'f32' as const, shape: x.shape.with(axis, size / count) }))
   },
   vjp({ grads, outs }, { axis }) {
     const [first, ...rest] = grads.map((grad, part) => grad ?? outs[part]!.builder.constant(0).broadcastTo(outs[part]!.shape))
