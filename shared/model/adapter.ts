@@ -1,0 +1,158 @@
+/**
+ * @file LoRA adapters in memory: their settings, the names of their tensors, how they start, and their two sides of a cut.
+ *
+ * In memory a key is `<module path>.lora_A.weight` f32 [r, in] or `<module path>.lora_B.weight` f32 [out, r]; PEFT writes `base_model.model.` before it.
+ */
+import { UserError } from '../errors.js'
+import { derive } from '../random.js'
+import { elements, f32, type F32Tensor, type NamedTensors } from '../tensor.js'
+import type { LinearModule } from './families/family.js'
+
+/** What an adapter computes: y + scale * B (A x). Numbers as PEFT has them. */
+export interface LoraConfig {
+  readonly r: number
+  readonly alpha: number
+  readonly dropout: number
+  /** Module names, the last part (or parts) of their paths. */
+  readonly targetModules: readonly string[]
+  /** The scale is alpha / sqrt(r) in place of alpha / r. */
+  readonly useRslora: boolean
+  /** Whether the base weight is stored [in, out], as GPT-2's Conv1D does. A and B are not affected. */
+  readonly fanInFanOut: boolean
+}
+
+/**
+ * The factor before B A.
+ *
+ * Source: Hu et al. 2021, arXiv:2106.09685, section 4.1; with rsLoRA Kalajdzievski 2023, arXiv:2312.03732.
+ */
+export function scaleOf(config: Pick<LoraConfig, 'r' | 'alpha' | 'useRslora'>): number {
+  return config.alpha / (config.useRslora ? Math.sqrt(config.r) : config.r)
+}
+
+const PEFT_PREFIX = 'base_model.model.'
+const SUFFIX_A = '.lora_A.weight'
+const SUFFIX_B = '.lora_B.weight'
+
+export function loraAName(modulePath: string): string {
+  return modulePath + SUFFIX_A
+}
+
+export function loraBName(modulePath: string): string {
+  return modulePath + SUFFIX_B
+}
+
+/** The module that a tensor belongs to, and which of the two it is; null if the name is no LoRA tensor's. */
+export function parseLoraName(name: string): { path: string; matrix: 'A' | 'B' } | null {
+  for (const [suffix, matrix] of [[SUFFIX_A, 'A'] as const, [SUFFIX_B, 'B'] as const]) {
+    if (name.endsWith(suffix) && name.length > suffix.length) return { path: name.slice(0, -suffix.length), matrix }
+  }
+  return null
+}
+
+export function toPeftKey(name: string): string {
+  return PEFT_PREFIX + name
+}
+
+/** The name in memory, or null if PEFT's prefix is missing. */
+export function fromPeftKey(key: string): string | null {
+  return key.startsWith(PEFT_PREFIX) ? key.slice(PEFT_PREFIX.length) : null
+}
+
+/** Name and shape of every tensor of an adapter of rank r on those modules, in their order, A before B. */
+export function adapterShapes(modules: readonly LinearModule[], r: number): Map<string, readonly [number, number]> {
+  return new Map(
+    modules.flatMap((module): [string, readonly [number, number]][] => [
+      [loraAName(module.path), [r, module.in]],
+      [loraBName(module.path), [module.out, r]],
+    ]),
+  )
+}
+
+/**
+ * A new adapter. A is Kaiming-uniform with a = sqrt(5), which is uniform in +-1/sqrt(in), or normal with deviation 1/r; B is zero.
+ *
+ * Each tensor has its own random stream, keyed by its name: it does not depend on the cut, or on which other modules there are.
+ * Source: PEFT's LoraLayer.reset_lora_parameters; He et al. 2015, arXiv:1502.01852.
+ */
+export function initialAdapter(
+  modules: readonly LinearModule[],
+  options: { readonly r: number; readonly seed: number; readonly init: true | 'gaussian' },
+): Map<string, F32Tensor> {
+  const { r, seed, init } = options
+  const adapter = new Map<string, F32Tensor>()
+  for (const module of modules) {
+    const name = loraAName(module.path)
+    const values = new Float32Array(r * module.in)
+    const random = derive(seed, 'lora-init', name)
+    const bound = 1 / Math.sqrt(module.in)
+    if (init === 'gaussian') random.fillNormal(values, 0, 1 / r)
+    else random.fillUniform(values, -bound, bound)
+    adapter.set(name, f32([r, module.in], values))
+    adapter.set(loraBName(module.path), f32([module.out, r], new Float32Array(module.out * r)))
+  }
+  return adapter
+}
+
+/**
+ * An adapter's two sides of a cut.
+ *
+ * @param blockOf the absolute block number in a tensor's name, as Family.blockOf; null (the head, as no embedding has an adapter) goes to the top.
+ * @returns bottom: blocks 0..cut-1; top: the rest. Each keeps the order it had, and shares its tensors.
+ */
+export function splitAdapter<Value>(
+  adapter: ReadonlyMap<string, Value>,
+  cut: number,
+  blockOf: (name: string) => number | null,
+): { bottom: Map<string, Value>; top: Map<string, Value> } {
+  const bottom = new Map<string, Value>()
+  const top = new Map<string, Value>()
+  for (const [name, value] of adapter) ((blockOf(name) ?? Infinity) < cut ? bottom : top).set(name, value)
+  return { bottom, top }
+}
+
+const NAMES_SHOWN = 5
+
+function listed(names: readonly string[]): string {
+  const more = names.length - NAMES_SHOWN
+  return names.slice(0, NAMES_SHOWN).join(', ') + (more > 0 ? ` and ${more} more` : '')
+}
+
+/**
+ * Compares an adapter with the modules it is meant for.
+ *
+ * @param origin what the adapter is called in the error: its folder, or the client that sent it.
+ * @throws UserError ADAPTER_MISMATCH naming the tensors that are missing, unexpected or of another shape.
+ */
+export function checkAdapter(
+  adapter: ReadonlyMap<string, { readonly shape: readonly number[] }>,
+  modules: readonly LinearModule[],
+  r: number,
+  origin: string,
+): void {
+  const expected = adapterShapes(modules, r)
+  const missing = [...expected.keys()].filter((name) => !adapter.has(name))
+  const unexpected = [...adapter.keys()].filter((name) => !expected.has(name))
+  const misshapen = [...expected].flatMap(([name, shape]) => {
+    const found = adapter.get(name)?.shape
+    if (!found || (found.length === 2 && found[0] === shape[0] && found[1] === shape[1])) return []
+    return `${name} is [${found.join(', ')}] where [${shape.join(', ')}] is needed`
+  })
+  const reasons = [
+    missing.length > 0 ? `${missing.length} tensors are missing: ${listed(missing)}` : '',
+    unexpected.length > 0 ? `${unexpected.length} tensors are unexpected: ${listed(unexpected)}` : '',
+    misshapen.length > 0 ? `${misshapen.length} tensors have another shape: ${listed(misshapen)}` : '',
+  ].filter((reason) => reason !== '')
+  if (reasons.length === 0) return
+  throw new UserError({
+    code: 'ADAPTER_MISMATCH',
+    what: `the adapter of ${origin} does not fit the model`,
+    why: reasons.join('; '),
+    fix: 'use the base model, target modules and rank that the adapter was trained with',
+  })
+}
+
+/** Values in an adapter, for logs and the model card. */
+export function adapterParameters(adapter: NamedTensors): number {
+  return [...adapter.values()].reduce((sum, tensor) => sum + elements(tensor.shape), 0)
+}
