@@ -1,0 +1,177 @@
+/**
+ * @file Writes a run's directory: `<output_dir>/<YYYYMMDD-HHMMSS>_<name>_<id>/`.
+ *
+ * Lines are appended and handed to the system one by one, so that a crash loses at most the line it cut. No token ever comes here:
+ * the config holds the token's file, not the token.
+ */
+import { randomBytes } from 'node:crypto'
+import { closeSync, mkdirSync, openSync, renameSync, writeFileSync, writeSync } from 'node:fs'
+import { arch, cpus, hostname, platform, totalmem } from 'node:os'
+import { join, resolve } from 'node:path'
+import { stringify } from 'yaml'
+import type { Config } from '../shared/config/schema.js'
+import { unreachable, UserError } from '../shared/errors.js'
+import {
+  type ModelFacts,
+  type Metadata,
+  RECORDS_VERSION,
+  type RoundLine,
+  type RunEvent,
+  type StepLine,
+  type Summary,
+  type TrafficLine,
+  withoutNaN,
+} from '../shared/run-records.js'
+import { packageVersion } from '../shared/version.node.js'
+
+export interface RunDirectory {
+  /** Absolute. */
+  readonly folder: string
+  readonly id: string
+  readonly name: string
+  readonly created: Date
+  /** Where the last adapter goes; not made yet. */
+  readonly adapterDir: string
+  readonly bestAdapterDir: string
+  readonly checkpointsDir: string
+  appendRound(line: RoundLine): void
+  appendStep(line: StepLine): void
+  appendTraffic(line: TrafficLine): void
+  /** Adds the time. */
+  appendEvent(event: RunEvent): void
+  writeSummary(summary: Omit<Summary, 'schema_version'>): void
+  /** Path of a log: `server`, or `client-<id>`. */
+  logFile(name: string): string
+  close(): void
+}
+
+export interface RunFacts {
+  readonly outputDir: string
+  /** Letters, digits, dots, dashes and underscores. */
+  readonly name: string
+  /** Letters and digits; a random one unless given. */
+  readonly id?: string
+  readonly config: Config
+  readonly metadata: {
+    /** The command line, without the program. */
+    readonly argv: readonly string[]
+    readonly model: ModelFacts
+    /** Of the libraries that compute, by name; cutlayer's and Node's own are added. */
+    readonly versions?: Readonly<Record<string, string>>
+  }
+  readonly now?: Date
+}
+
+const APPENDED = { rounds: 'metrics/rounds.jsonl', steps: 'metrics/steps.jsonl', events: 'events.jsonl', traffic: 'traffic.jsonl' } as const
+
+/**
+ * Makes a new run's folder, with its config.yaml, metadata.json and empty line files.
+ *
+ * @throws UserError RUN_DIR_UNWRITABLE, here and from every method that writes
+ */
+export function createRunDirectory({
+  outputDir,
+  name,
+  id = randomBytes(3).toString('hex'),
+  config,
+  metadata,
+  now = new Date(),
+}: RunFacts): RunDirectory {
+  if (!/^[A-Za-z0-9._-]+$/.test(name) || !/^[A-Za-z0-9]+$/.test(id)) unreachable(`"${name}_${id}" cannot name a run's folder`)
+  const folder = resolve(outputDir, `${stamp(now)}_${name}_${id}`)
+  const writing = <Result>(action: () => Result): Result => {
+    try {
+      return action()
+    } catch (cause) {
+      throw unwritable(folder, cause)
+    }
+  }
+  const files = writing(() => {
+    mkdirSync(resolve(outputDir), { recursive: true })
+    mkdirSync(folder) // fails if the folder is there: no run writes into another
+    for (const inner of ['metrics', 'logs']) mkdirSync(join(folder, inner))
+    writeFileSync(join(folder, 'config.yaml'), stringify(config))
+    writeJson(join(folder, 'metadata.json'), metadataOf(id, name, metadata, now))
+    return Object.fromEntries(Object.entries(APPENDED).map(([kind, path]) => [kind, openSync(join(folder, path), 'a')])) as Record<
+      keyof typeof APPENDED,
+      number
+    >
+  })
+  const append = (kind: keyof typeof APPENDED, line: Readonly<Record<string, unknown>>): void =>
+    writing(() => writeAll(files[kind], `${JSON.stringify(withoutNaN(line))}\n`))
+  let isOpen = true
+  return {
+    folder,
+    id,
+    name,
+    created: now,
+    adapterDir: join(folder, 'adapter'),
+    bestAdapterDir: join(folder, 'adapter-best'),
+    checkpointsDir: join(folder, 'checkpoints'),
+    appendRound: (line) => append('rounds', line),
+    appendStep: (line) => append('steps', line),
+    appendTraffic: (line) => append('traffic', line),
+    appendEvent: (event) => append('events', { time: new Date().toISOString(), ...event }),
+    writeSummary: (summary) =>
+      writing(() => writeJson(join(folder, 'metrics', 'summary.json'), withoutNaN({ schema_version: RECORDS_VERSION, ...summary }))),
+    logFile(logName) {
+      if (!/^[A-Za-z0-9._-]+$/.test(logName)) unreachable(`"${logName}" cannot name a log file`)
+      return join(folder, 'logs', `${logName}.log`)
+    },
+    close() {
+      if (!isOpen) return
+      isOpen = false
+      for (const descriptor of Object.values(files)) closeSync(descriptor)
+    },
+  }
+}
+
+function metadataOf(id: string, name: string, { argv, model, versions }: RunFacts['metadata'], now: Date): Metadata {
+  const processors = cpus()
+  return {
+    schema_version: RECORDS_VERSION,
+    id,
+    name,
+    created: now.toISOString(),
+    host: {
+      name: hostname(),
+      platform: platform(),
+      arch: arch(),
+      cpu: processors[0]?.model.trim() ?? 'unknown',
+      cores: processors.length,
+      memory_bytes: totalmem(),
+    },
+    versions: { cutlayer: packageVersion(), node: process.versions.node, ...versions },
+    argv: [...argv],
+    model,
+  }
+}
+
+/** `20260131-235959`, UTC. */
+function stamp(time: Date): string {
+  return time.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')
+}
+
+/** Whole or not at all: a crash leaves the old file or none, never half of one. */
+function writeJson(path: string, value: unknown): void {
+  writeFileSync(`${path}.tmp`, `${JSON.stringify(value, null, 2)}\n`)
+  renameSync(`${path}.tmp`, path)
+}
+
+/** A single write may take only a part, for example when the disk is nearly full. */
+function writeAll(descriptor: number, text: string): void {
+  const bytes = Buffer.from(text)
+  for (let written = 0; written < bytes.length;) written += writeSync(descriptor, bytes, written)
+}
+
+function unwritable(folder: string, cause: unknown): UserError {
+  return new UserError(
+    {
+      code: 'RUN_DIR_UNWRITABLE',
+      what: "the run's folder cannot be written",
+      why: `${folder}: ${cause instanceof Error ? cause.message : String(cause)}`,
+      fix: 'set output.output_dir to a folder that you may write to, on a disk with room',
+    },
+    { cause },
+  )
+}
