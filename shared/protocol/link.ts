@@ -1,6 +1,7 @@
 /**
  * @file One connection between a client and the edge server, whatever carries it: a socket or memory.
  */
+import type { UserError } from '../errors.js'
 import type { ClientMessage, ServerMessage } from './messages.js'
 
 /**
@@ -12,13 +13,16 @@ import type { ClientMessage, ServerMessage } from './messages.js'
 export interface Link<Outgoing, Incoming> {
   /**
    * Hands a message over; resolves when the other end holds all of it.
-   * @throws UserError MESSAGE_TOO_LARGE before anything is sent, CONNECTION_LOST if the link closes first.
+   * @throws UserError MESSAGE_TOO_LARGE before anything is sent, CONNECTION_LOST (or the error that closed it) if the link closes first.
    */
   send(message: Outgoing): Promise<void>
   onMessage(listener: (message: Incoming) => void): void
-  /** Called once. After it nothing arrives. */
-  onClose(listener: (reason: string) => void): void
-  close(reason: string): Promise<void>
+  /** Called once, whichever end closed it. After it nothing arrives. `error`: what went wrong, or null if an end just was through. */
+  onClose(listener: (reason: string, error: UserError | null) => void): void
+  /** What each message cost, both directions: a sent one before its `send` resolves, a received one before it is delivered. */
+  onTraffic(listener: (traffic: Traffic, message: Outgoing | Incoming) => void): void
+  /** At once: what the other end does not hold yet is given up, so await `send` first. `error` is handed to the other end. */
+  close(reason: string, error?: UserError): Promise<void>
 }
 
 export type ClientLink = Link<ClientMessage, ServerMessage>

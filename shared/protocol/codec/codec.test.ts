@@ -114,6 +114,17 @@ describe('fp16', () => {
     expect(second! / -1e-9).toBeCloseTo(1, 3)
   })
 
+  test('an absurd scale is refused', () => {
+    const coded = fp16.encode(Float32Array.of(1), [1], GRADIENTS)
+    coded.bytes[1] = 0x7f
+    expect(() => fp16.decode(coded, [1])).toThrow(expect.objectContaining({ code: 'MESSAGE_INVALID' }))
+  })
+
+  test('the largest float32 stays finite', () => {
+    const largest = (2 - 2 ** -23) * 2 ** 127
+    expect(viaHalf([largest, -largest], GRADIENTS)).toEqual([largest, -largest])
+  })
+
   test('an infinite gradient does not push the others to zero', () => {
     expect(viaHalf([Infinity, 2 ** -20], GRADIENTS)[1]).toBe(2 ** -20)
   })

@@ -6,7 +6,7 @@
  * half precision's 6e-8 do not vanish; a power of two adds no rounding of its own.
  * NaN stays NaN, so a diverged run shows; infinities saturate like any other value too large, and are left out of the choice of e.
  */
-import { checkCoded, type Codec, type CodecContext } from './codec.js'
+import { checkCoded, invalid, type Codec, type CodecContext } from './codec.js'
 
 const HEADER_BYTES = 2
 const HALF_BYTES = 2
@@ -16,6 +16,10 @@ const SUBNORMAL_ERROR = 2 ** -25
 /** Half a unit in the last of 11 significant bits. */
 const RELATIVE_ERROR = 2 ** -11
 const SCALED_EXPONENT = 14
+const LARGEST_F32 = (2 - 2 ** -23) * 2 ** 127
+/** The exponents that float32's largest and smallest magnitudes, 2^127 and 2^-149, lead to. */
+const LOWEST_EXPONENT = SCALED_EXPONENT - 127
+const HIGHEST_EXPONENT = SCALED_EXPONENT + 149
 
 export const fp16: Codec = {
   name: 'fp16',
@@ -34,11 +38,16 @@ export const fp16: Codec = {
   decode(coded, expectedShape) {
     checkCoded('fp16', coded, expectedShape, (count) => HEADER_BYTES + count * HALF_BYTES)
     const view = new DataView(coded.bytes.buffer, coded.bytes.byteOffset, coded.bytes.byteLength)
-    const scale = 2 ** -view.getInt16(0, true)
+    const exponent = view.getInt16(0, true)
+    if (exponent < LOWEST_EXPONENT || exponent > HIGHEST_EXPONENT) throw invalid(`its scale is 2^${exponent}, which no float32 needs`)
+    const scale = 2 ** -exponent
     const values = new Float32Array((coded.bytes.length - HEADER_BYTES) / HALF_BYTES)
     const table = halfValues()
-    for (let index = 0; index < values.length; index++)
-      values[index] = table[view.getUint16(HEADER_BYTES + index * HALF_BYTES, true)]! * scale
+    for (let index = 0; index < values.length; index++) {
+      const value = table[view.getUint16(HEADER_BYTES + index * HALF_BYTES, true)]! * scale
+      // A magnitude just below 2^128 may have been rounded up to it.
+      values[index] = Math.max(-LARGEST_F32, Math.min(LARGEST_F32, value))
+    }
     return values
   },
   /** Relative 2^-11 where halves are normal, 2^-25 / 2^e below; what lies beyond 65504 is cut off. */

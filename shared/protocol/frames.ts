@@ -1,0 +1,90 @@
+/**
+ * @file What a link puts on its connection, below the messages: each frame is one socket.io event with one argument.
+ *
+ * A connection opens with `hello` from the client, answered by `attached` or `refused`. Then, in both directions: messages, packed and
+ * numbered from 1, as `chunk` frames, each answered by one `ack`; `heartbeat`; and `closed` when an end is through with the link.
+ * A client that lost its connection opens a new one with the same `session`, and both ends tell what they hold (`held`).
+ */
+import { z } from 'zod'
+import { LinkLimits } from './limits.js'
+import { Failure, Hello } from './messages.js'
+import { pack } from './msgpack.js'
+import { PacketType } from './parser.js'
+
+/** A place in the stream of one direction: all messages before `message`, and `chunks` chunks of it. */
+export const Held = z.object({ message: z.int().positive(), chunks: z.int().nonnegative() })
+export type Held = z.infer<typeof Held>
+
+export const Chunk = z.object({
+  message: z.int().positive(),
+  index: z.int().nonnegative(),
+  count: z.int().positive(),
+  /** Packed bytes of the whole message. */
+  total_bytes: z.int().positive(),
+  /** Of `bytes`. */
+  crc32: z.int().nonnegative(),
+  bytes: z.instanceof(Uint8Array),
+})
+export type Chunk = z.infer<typeof Chunk>
+
+export const Opening = z.object({
+  /** Drawn at random by the client for each link; whoever knows it and the token may go on with the link. */
+  session: z.string().regex(/^[0-9a-f]{32}$/),
+  held: Held,
+  hello: Hello,
+})
+export type Opening = z.infer<typeof Opening>
+
+export const Attached = z.object({ held: Held, limits: LinkLimits })
+export type Attached = z.infer<typeof Attached>
+
+export const RefusedOpening = z.object({ error: Failure })
+export type RefusedOpening = z.infer<typeof RefusedOpening>
+
+export const Closed = z.object({ reason: z.string().max(4096), error: Failure.nullable() })
+export type Closed = z.infer<typeof Closed>
+
+export interface Frames {
+  hello: Opening
+  attached: Attached
+  refused: RefusedOpening
+  chunk: Chunk
+  ack: Held
+  heartbeat: { type: 'heartbeat' }
+  closed: Closed
+}
+
+/** What carries frames, in order, until it breaks without a word. */
+export interface Wire {
+  send<Name extends keyof Frames>(name: Name, body: Frames[Name]): void
+  /** Gives the connection up; what was sent just before still goes out. */
+  drop(): void
+}
+
+export type Side = 'client' | 'server'
+
+/**
+ * Bytes of the WebSocket frame that carries this event: header (RFC 6455, section 5.2), mask if a client sends it, MessagePack packet.
+ * engine.io adds nothing to a binary packet.
+ */
+export function frameBytes<Name extends keyof Frames>(name: Name, body: Frames[Name], sender: Side): number {
+  return webSocketBytes(packetBytes(name, body), sender)
+}
+
+/** The same for a chunk, without packing what it carries. */
+export function chunkFrameBytes(chunk: Chunk, sender: Side): number {
+  const length = chunk.bytes.length
+  const emptyBinBytes = 2
+  const binBytes = length + (length < 0x100 ? 2 : length < 0x10000 ? 3 : 5)
+  return webSocketBytes(packetBytes('chunk', { ...chunk, bytes: new Uint8Array(0) }) - emptyBinBytes + binBytes, sender)
+}
+
+function packetBytes(name: string, body: unknown): number {
+  return pack({ type: PacketType.EVENT, nsp: '/', data: [name, body] }).length
+}
+
+function webSocketBytes(payloadBytes: number, sender: Side): number {
+  const headerBytes = payloadBytes < 126 ? 2 : payloadBytes < 0x10000 ? 4 : 10
+  const maskBytes = sender === 'client' ? 4 : 0
+  return headerBytes + maskBytes + payloadBytes
+}
