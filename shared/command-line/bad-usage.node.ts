@@ -39,9 +39,7 @@ function nearest(typed: string, known: readonly string[], help: string): string 
 function commandOf(program: Command, args: readonly string[]): Command {
   let command = program
   for (const arg of args) {
-    const child = command.commands.find((candidate) => candidate.name() === arg)
-    if (child === undefined) return command
-    command = child
+    command = command.commands.find((candidate) => candidate.name() === arg) ?? command
   }
   return command
 }

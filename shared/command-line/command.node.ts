@@ -5,6 +5,7 @@
  * every command: `--format json`, `--help` with the example, errors, exit status, progress, Ctrl-C.
  */
 import { z } from 'zod'
+import { valueAt } from '../config/paths.js'
 import { UserError } from '../errors.js'
 import type { Log } from '../log.js'
 
@@ -80,14 +81,15 @@ export function defineCommand<Options extends z.ZodType>(spec: {
 }
 
 function parseOptions<Options extends z.ZodType>(schema: Options, options: unknown): z.infer<Options> {
-  const result = schema.safeParse(options, { reportInput: true })
+  const result = schema.safeParse(options)
   if (result.success) return result.data
   const issue = result.error.issues[0]!
-  const flag = `--${String(issue.path[0] ?? '').replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+  const name = String(issue.path[0] ?? '')
+  const flag = `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
   throw new UserError({
     code: 'BAD_ARGUMENT',
     what: `${flag} has a wrong value`,
-    why: `it says ${JSON.stringify(issue.input)}, and ${issue.message} is expected`,
+    why: `it says ${JSON.stringify(valueAt(options, name))}, and ${issue.message} is expected`,
     fix: `correct ${flag}, or leave it out`,
   })
 }

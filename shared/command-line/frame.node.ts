@@ -42,6 +42,7 @@ export async function runCommandLine(
   const program = configure(new Command('cutlayer'), (text) => (help += text))
     .description(frame.summary)
     .version(frame.version)
+    .addOption(formatOption())
   const parents = new Map<string, Command>([['', program]])
   for (const definition of frame.commands) {
     addCommand(parents, definition, async (operands, options) => {
@@ -55,6 +56,11 @@ export async function runCommandLine(
     else status = fail(terminal, error instanceof CommanderError ? usageError(error, program, args) : error)
   }
   return status
+}
+
+/** Says that an exception came past everything that should have caught it. @returns the exit status */
+export function reportBug(args: readonly string[], streams: Streams, error: unknown): number {
+  return fail(new Terminal(streams, asksForJson(args) ? 'json' : 'text'), error)
 }
 
 /** Before the flags are parsed, because parsing them may be what fails. */
@@ -77,17 +83,20 @@ function addCommand(
     if (known !== undefined) return known
     const child = parent.command(verb) // takes over how its parent writes and exits
     parents.set(path, child)
-    return child
+    return child.addOption(formatOption())
   }, parents.get('')!)
   command.description(definition.summary)
   for (const operand of words.slice(verbs.length)) command.argument(operand)
   for (const [flags, description] of Object.entries(definition.flags)) command.option(flags, description)
-  command.addOption(new Option('--format <format>', 'json: one JSON line at the end, for scripts').choices(['text', 'json']))
   command.addHelpText('after', `\nExample:\n${definition.example.replaceAll(/^/gm, '  ')}\n`)
   command.action(async () => {
     const { format: _, ...options } = command.opts()
     await action(command.args, options)
   })
+}
+
+function formatOption(): Option {
+  return new Option('--format <format>', 'json: one JSON line at the end, for scripts').choices(['text', 'json'])
 }
 
 /** Makes a command throw instead of exiting, keep its complaints to itself, and hand over its help text. */

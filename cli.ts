@@ -1,0 +1,14 @@
+#!/usr/bin/env node
+/**
+ * @file The `cutlayer` program: registers the commands that the folders export, and nothing else.
+ *
+ * A folder's command.ts exports `commands: readonly CommandDefinition[]` (shared/command-line/command.node.ts); a new folder's list is added below.
+ */
+import { commands as experimentCommands } from './experiments/command.js'
+import { runProcess } from './shared/command-line/process.node.js'
+
+runProcess({
+  summary:
+    'Federated split fine-tuning of language models: clients train the bottom blocks on their own text, an edge server trains the top.',
+  commands: [...experimentCommands],
+})

@@ -1,0 +1,185 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createRunDirectory } from '../server/run-directory.js'
+import { runCommandLine } from '../shared/command-line/frame.node.js'
+import { Config } from '../shared/config/schema.js'
+import type { RoundLine } from '../shared/run-records.js'
+import { commands } from './command.js'
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cutlayer-command-'))
+})
+afterEach(() => rm(folder, { recursive: true }))
+
+async function type(...args: string[]): Promise<{ status: number; stdout: string; stderr: string }> {
+  const written = { stdout: '', stderr: '' }
+  const streams = {
+    stdout: { write: (text: string) => (written.stdout += text) },
+    stderr: { write: (text: string) => (written.stderr += text) },
+    environment: {},
+  }
+  const status = await runCommandLine({ version: '0', summary: '', commands }, args, streams, () => undefined)
+  return { status, ...written }
+}
+
+const envelope = (stdout: string): unknown => JSON.parse(stdout.trimEnd().split('\n').at(-1)!)
+
+const client = (id: string, trainLoss: number | null) => ({
+  id,
+  examples: 40,
+  tokens: 900,
+  steps: 10,
+  train_loss: trainLoss,
+  eval_loss: 4,
+  seconds: { compute: 1, wait: 2, network: 0.5 },
+  uplink_bytes: 1_500_000,
+  downlink_bytes: 1_200_000,
+})
+
+function line(round: number, trainLoss: number | null, evalLoss: number, clients: RoundLine['clients']): RoundLine {
+  return {
+    round,
+    attempt: 0,
+    train_loss: trainLoss,
+    eval_loss: evalLoss,
+    eval_perplexity: Math.exp(evalLoss),
+    eval_bits_per_byte: 2,
+    seconds: 65,
+    clients,
+    aggregation: round === 0 ? null : { strategy: 'fedavg', weight_by: 'examples', replies: clients.length, missing: ['client-2'] },
+  }
+}
+
+function writeRun(): void {
+  const model = { name: 'tiny', digest: 'abc', family: 'gpt2', layers: 2, hidden_size: 8, parameters: 100 }
+  const now = new Date('2026-01-01T00:00:00Z')
+  const run = createRunDirectory({
+    outputDir: folder,
+    name: 'exp',
+    id: 'aaaa',
+    config: Config.parse({}),
+    metadata: { argv: [], model },
+    now,
+  })
+  run.appendRound(line(0, null, 5, []))
+  run.appendRound(line(1, 4.5, 4.25, [client('client-0', 4.5), client('client-1', null)]))
+  for (const id of ['client-0', 'client-1']) {
+    const traffic = {
+      round: 1,
+      attempt: 0,
+      client: id,
+      direction: 'up',
+      kind: 'activations',
+      messages: 10,
+      payload_bytes: 700_000,
+      wire_bytes: 750_000,
+    } as const
+    run.appendTraffic(traffic)
+  }
+  run.close()
+}
+
+describe('inspect', () => {
+  test('shows rounds, the clients of the last round, and traffic by kind', async () => {
+    writeRun()
+    const { status, stdout } = await type('inspect', '--output-dir', folder)
+    expect(status).toBe(0)
+    expect(stdout.replace(folder, 'RUNS')).toBe(`exp (aaaa), unfinished
+RUNS/20260101-000000_exp_aaaa
+started 2026-01-01T00:00:00.000Z, model tiny
+
+round  train loss  eval loss  perplexity        time      up    down  in the mean  missing
+    0           -     5.0000      148.41  1 min 05 s     0 B     0 B            -
+    1      4.5000     4.2500       70.11  1 min 05 s  3.0 MB  2.4 MB            2  client-2
+
+clients in round 1
+client    examples  tokens  steps  train loss  eval loss  compute s  wait s  network s      up    down
+client-0        40     900     10      4.5000     4.0000        1.0     2.0        0.5  1.5 MB  1.2 MB
+client-1        40     900     10           -     4.0000        1.0     2.0        0.5  1.5 MB  1.2 MB
+
+traffic
+kind         direction  messages  payload  on the wire
+activations  up               20   1.4 MB       1.5 MB
+`)
+  })
+
+  test('gives one client, and one round, as JSON', async () => {
+    writeRun()
+    const { stdout } = await type('inspect', 'aaaa', '--round', '1', '--client', 'client-0', '--output-dir', folder, '--format', 'json')
+    expect(envelope(stdout)).toMatchObject({
+      status: 'ok',
+      data: {
+        id: 'aaaa',
+        rounds: [{ round: 1, clients: [{ id: 'client-0' }] }],
+        traffic: [{ kind: 'activations', direction: 'up', messages: 10, payload_bytes: 700_000, wire_bytes: 750_000 }],
+      },
+    })
+  })
+
+  test.each([
+    [['--round', '7'], 'its rounds are 0 to 1'],
+    [['--client', 'client-9'], 'its clients are client-0, client-1'],
+  ])('refuses %j, and says what there is', async (flags, why) => {
+    writeRun()
+    const { status, stderr } = await type('inspect', ...flags, '--output-dir', folder)
+    expect(status).toBe(5)
+    expect(stderr).toContain(why)
+  })
+})
+
+describe('list', () => {
+  test('shows each run at a glance', async () => {
+    writeRun()
+    const { stdout } = await type('list', '--output-dir', folder)
+    expect(stdout).toBe(`id    name  started              model  rounds  perplexity before   last  status
+aaaa  exp   2026-01-01 00:00:00  tiny        1             148.41  70.11  unfinished
+`)
+  })
+
+  test('says so where there is none', async () => {
+    expect(await type('list', '--output-dir', folder)).toEqual({ status: 0, stdout: `no runs in ${folder}\n`, stderr: '' })
+  })
+})
+
+describe('validate', () => {
+  const warningsOf = async (...args: string[]): Promise<string[]> => {
+    const { stdout } = await type('validate', ...args, '--format', 'json')
+    return (envelope(stdout) as { data: { warnings: string[] } }).data.warnings
+  }
+  const file = async (name: string, text: string): Promise<string> => {
+    await writeFile(join(folder, name), text)
+    return join(folder, name)
+  }
+
+  test('passes a config whose rows keep their prompts to themselves, without a word', async () => {
+    const rows = await file('rows.jsonl', '{"prompt": "a", "completion": "b"}\n')
+    const path = await file('good.yaml', `data:\n  path: ${rows}\n`)
+    expect(await type('validate', path)).toEqual({ status: 0, stdout: `${path} is valid\n`, stderr: '' })
+  })
+
+  test.each([
+    ['split.cut_layer=0', /table look-up/],
+    ['data.completion_only_loss=false', /completion_only_loss is false/],
+    ['train.learning_rate=0', /nothing will be learned/],
+    ['data.eval_fraction=0', /nothing will be evaluated/],
+    ['model.model_name_or_path=nowhere', /there is no .*nowhere$/],
+  ])('warns of %s', async (override, warning) => {
+    const rows = await file('rows.jsonl', '{"prompt": "a", "completion": "b"}\n')
+    const path = await file('good.yaml', `data:\n  path: ${rows}\n`)
+    expect(await warningsOf(path, override)).toEqual([expect.stringMatching(warning)])
+  })
+
+  test('warns where the rows are plain text', async () => {
+    const path = await file('text.yaml', `data: {path: ${await file('rows.jsonl', '{"text": "a"}')}}`)
+    expect(await warningsOf(path)).toEqual([expect.stringMatching(/plain text/)])
+  })
+
+  test('refuses a wrong config', async () => {
+    const { status, stderr } = await type('validate', await file('bad.yaml', 'learning_rate: 1\n'))
+    expect(status).toBe(5)
+    expect(stderr).toContain('fix:   did you mean train.learning_rate?')
+  })
+})

@@ -1,0 +1,9 @@
+/**
+ * @file The commands of this folder.
+ */
+import type { CommandDefinition } from '../shared/command-line/index.node.js'
+import { inspectCommand } from './inspect/inspect.js'
+import { listCommand } from './inspect/list.js'
+import { validateCommand } from './validate.js'
+
+export const commands: readonly CommandDefinition[] = [inspectCommand, listCommand, validateCommand]

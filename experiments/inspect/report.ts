@@ -1,0 +1,131 @@
+/**
+ * @file What `inspect` and `list` tell of a run: pure functions of what was read.
+ */
+import { byteSize, duration } from '../../shared/command-line/index.node.js'
+import type { RoundClient, RoundLine, TrafficLine } from '../../shared/run-records.js'
+import type { Run } from '../runs.js'
+import { type Column, measured, table } from './table.js'
+
+/** Which part of a run is asked for; undefined: all. */
+export interface Selection {
+  readonly round?: number | undefined
+  readonly client?: string | undefined
+}
+
+export interface TrafficSum {
+  readonly kind: TrafficLine['kind']
+  readonly direction: TrafficLine['direction']
+  readonly messages: number
+  readonly payload_bytes: number
+  readonly wire_bytes: number
+}
+
+export interface RunReport {
+  readonly run_dir: string
+  readonly id: string
+  readonly name: string
+  readonly status: string
+  readonly created: string | null
+  readonly model: string | null
+  readonly rounds: readonly RoundLine[]
+  readonly traffic: readonly TrafficSum[]
+  readonly warnings: readonly string[]
+}
+
+/** The selected part of a run. A client's selection leaves only that client in each round. */
+export function reportOf(run: Run, { round, client }: Selection): RunReport {
+  const isAsked = (line: { round: number }): boolean => round === undefined || line.round === round
+  const rounds = run.rounds.filter(isAsked)
+  return {
+    run_dir: run.folder,
+    id: run.id,
+    name: run.name,
+    status: statusOf(run),
+    created: run.metadata?.created ?? null,
+    model: run.metadata?.model.name ?? null,
+    rounds: client === undefined ? rounds : rounds.map((line) => ({ ...line, clients: line.clients.filter(({ id }) => id === client) })),
+    traffic: sumByKind(run.traffic.filter((line) => isAsked(line) && (client === undefined || line.client === client))),
+    warnings: run.warnings,
+  }
+}
+
+/** Only a run that came to its end has a summary. */
+export function statusOf(run: Run): string {
+  return run.summary?.status ?? 'unfinished'
+}
+
+function sumByKind(lines: readonly TrafficLine[]): TrafficSum[] {
+  const sums = new Map<string, TrafficSum>()
+  for (const { kind, direction, messages, payload_bytes, wire_bytes } of lines) {
+    const key = `${kind} ${direction}`
+    const sum = sums.get(key) ?? { kind, direction, messages: 0, payload_bytes: 0, wire_bytes: 0 }
+    sums.set(key, {
+      ...sum,
+      messages: sum.messages + messages,
+      payload_bytes: sum.payload_bytes + payload_bytes,
+      wire_bytes: sum.wire_bytes + wire_bytes,
+    })
+  }
+  return [...sums.values()].sort((a, b) => b.wire_bytes - a.wire_bytes)
+}
+
+/** The report as text. Of several rounds, the clients of the last one are shown. */
+export function reportText(report: RunReport, selection: Selection, bold: (text: string) => string): string {
+  const { rounds, traffic } = report
+  const head = [`${bold(report.name)} (${report.id}), ${report.status}`, report.run_dir]
+  if (report.created !== null) head.push(`started ${report.created}, model ${report.model}`)
+  const parts = [head.map((line) => `${line}\n`).join('')]
+  parts.push(rounds.length === 0 ? 'no round is over yet\n' : table(ROUND_COLUMNS, rounds, bold))
+  if (selection.client !== undefined) {
+    const lines = rounds.flatMap((line) => line.clients.map((client) => ({ round: line.round, ...client })))
+    parts.push(
+      `client ${selection.client}, by round\n${table([{ title: 'round', cell: ({ round }) => String(round), align: 'right' }, ...CLIENT_COLUMNS], lines, bold)}`,
+    )
+  } else {
+    const shown = rounds.at(-1)
+    if (shown !== undefined && shown.clients.length > 0)
+      parts.push(`clients in round ${shown.round}\n${table([ID_COLUMN, ...CLIENT_COLUMNS], shown.clients, bold)}`)
+  }
+  if (traffic.length > 0)
+    parts.push(`traffic${selection.round === undefined ? '' : ` of round ${selection.round}`}\n${table(TRAFFIC_COLUMNS, traffic, bold)}`)
+  parts.push(...report.warnings.map((warning) => `warning: ${warning}\n`))
+  return parts.join('\n')
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0)
+
+const ROUND_COLUMNS: readonly Column<RoundLine>[] = [
+  { title: 'round', cell: ({ round }) => String(round), align: 'right' },
+  { title: 'train loss', cell: ({ train_loss }) => measured(train_loss, 4), align: 'right' },
+  { title: 'eval loss', cell: ({ eval_loss }) => measured(eval_loss, 4), align: 'right' },
+  { title: 'perplexity', cell: ({ eval_perplexity }) => measured(eval_perplexity, 2), align: 'right' },
+  { title: 'time', cell: ({ seconds }) => duration(seconds), align: 'right' },
+  { title: 'up', cell: ({ clients }) => byteSize(sum(clients.map(({ uplink_bytes }) => uplink_bytes))), align: 'right' },
+  { title: 'down', cell: ({ clients }) => byteSize(sum(clients.map(({ downlink_bytes }) => downlink_bytes))), align: 'right' },
+  { title: 'in the mean', cell: ({ aggregation }) => (aggregation === null ? '-' : String(aggregation.replies)), align: 'right' },
+  { title: 'missing', cell: ({ aggregation }) => aggregation?.missing.join(', ') ?? '' },
+  { title: '', cell: ({ reason }) => reason ?? '' },
+]
+
+const ID_COLUMN: Column<RoundClient> = { title: 'client', cell: ({ id }) => id }
+
+const CLIENT_COLUMNS: readonly Column<RoundClient>[] = [
+  { title: 'examples', cell: ({ examples }) => String(examples), align: 'right' },
+  { title: 'tokens', cell: ({ tokens }) => String(tokens), align: 'right' },
+  { title: 'steps', cell: ({ steps }) => String(steps), align: 'right' },
+  { title: 'train loss', cell: ({ train_loss }) => measured(train_loss, 4), align: 'right' },
+  { title: 'eval loss', cell: ({ eval_loss }) => measured(eval_loss, 4), align: 'right' },
+  { title: 'compute s', cell: ({ seconds }) => seconds.compute.toFixed(1), align: 'right' },
+  { title: 'wait s', cell: ({ seconds }) => seconds.wait.toFixed(1), align: 'right' },
+  { title: 'network s', cell: ({ seconds }) => seconds.network.toFixed(1), align: 'right' },
+  { title: 'up', cell: ({ uplink_bytes }) => byteSize(uplink_bytes), align: 'right' },
+  { title: 'down', cell: ({ downlink_bytes }) => byteSize(downlink_bytes), align: 'right' },
+]
+
+const TRAFFIC_COLUMNS: readonly Column<TrafficSum>[] = [
+  { title: 'kind', cell: ({ kind }) => kind },
+  { title: 'direction', cell: ({ direction }) => direction },
+  { title: 'messages', cell: ({ messages }) => String(messages), align: 'right' },
+  { title: 'payload', cell: ({ payload_bytes }) => byteSize(payload_bytes), align: 'right' },
+  { title: 'on the wire', cell: ({ wire_bytes }) => byteSize(wire_bytes), align: 'right' },
+]

@@ -1,0 +1,100 @@
+/**
+ * @file `cutlayer validate`: checks a config without training anything.
+ */
+import { open, stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import { defineCommand } from '../shared/command-line/index.node.js'
+import { loadConfig } from '../shared/config/load.node.js'
+import type { Config } from '../shared/config/schema.js'
+
+/** Enough for the first row of a file of rows. */
+const PEEK_BYTES = 65536
+
+export const validateCommand = defineCommand({
+  usage: 'validate <config> [overrides...]',
+  summary: 'check a config, and warn of what it probably does not mean',
+  example: 'cutlayer validate config.yaml\ncutlayer validate config.yaml split.cut_layer=3 --format json',
+  options: z.object({}),
+  async run(context, [path, ...overrides]) {
+    const config = await loadConfig(path!, overrides)
+    const warnings = [
+      ...(await missingFiles(config)),
+      ...privacyWarnings(config, await scoresAllTokens(config)),
+      ...trainingWarnings(config),
+    ]
+    const heading = `${path} is valid${warnings.length === 0 ? '' : ', with warnings'}`
+    const text = [heading, ...warnings.map((warning) => `${context.paint('yellow', 'warning:')} ${warning}`)].join('\n')
+    return { data: { config, warnings }, text }
+  },
+})
+
+/** Warnings, because a config may be written on another machine than the one it is for. */
+async function missingFiles({ model, data, transport }: Config): Promise<string[]> {
+  const named = [
+    ['model.model_name_or_path', model.model_name_or_path],
+    ['data.path', data.path],
+    ['data.eval_path', data.eval_path],
+    ['transport.token_file', transport.token_file],
+  ] as const
+  const warnings = await Promise.all(
+    named.map(async ([key, path]) =>
+      path === null || (await exists(path)) ? [] : [`${key} names ${path}, and there is no ${resolve(path)}`],
+    ),
+  )
+  return warnings.flat()
+}
+
+/** What the server learns, where that may surprise. Source: the standard mode sends Z and the ids of the scored tokens. */
+function privacyWarnings({ split, data }: Config, isAllScored: boolean): string[] {
+  const warnings: string[] = []
+  if (split.topology === 'split' && split.cut_layer === 0) {
+    warnings.push("split.cut_layer is 0: the activations are a table look-up of the token ids, so the server can read every client's text")
+  }
+  if (split.topology === 'split' && isAllScored) {
+    const why = data.completion_only_loss ? 'the rows are plain text' : 'data.completion_only_loss is false'
+    warnings.push(`${why}: (nearly) every token is scored, and the ids of scored tokens go to the server, so it can read the text`)
+  }
+  return warnings
+}
+
+function trainingWarnings({ train, federation, data }: Config): string[] {
+  const warnings: string[] = []
+  if (train.learning_rate === 0) warnings.push('train.learning_rate is 0: nothing will be learned')
+  if (train.warmup_ratio === 1) warnings.push('train.warmup_ratio is 1: the rate rises to the end and is never held')
+  if (data.eval_fraction === 0 && data.eval_path === null)
+    warnings.push('data.eval_fraction is 0 and there is no data.eval_path: nothing will be evaluated')
+  const { round_deadline_s: round, step_deadline_s: step } = federation
+  if (round !== null && step !== null && round < step)
+    warnings.push('federation.round_deadline_s is shorter than step_deadline_s: no step will reach its own deadline')
+  return warnings
+}
+
+async function scoresAllTokens({ data }: Config): Promise<boolean> {
+  if (data.path === null || !data.completion_only_loss) return true
+  try {
+    const row: unknown = JSON.parse(await firstLine(data.path))
+    return typeof row === 'object' && row !== null && 'text' in row
+  } catch {
+    return false // no file, or no row: training will say so, with its line
+  }
+}
+
+async function firstLine(path: string): Promise<string> {
+  const file = await open(path)
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(PEEK_BYTES), 0, PEEK_BYTES, 0)
+    return buffer.subarray(0, bytesRead).toString('utf8').split('\n', 1)[0]!
+  } finally {
+    await file.close()
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch {
+    return false
+  }
+}
