@@ -25,8 +25,8 @@ export interface SessionOptions<Incoming> {
   /** What arrives must satisfy it. */
   readonly schema: z.ZodType<Incoming>
   readonly limits: LinkLimits
-  /** Called once, when the link has closed for whatever reason. */
-  readonly onEnd?: () => void
+  /** Called once, when the link has closed for whatever reason; `close` waits for what it returns. */
+  readonly onEnd?: () => void | Promise<void>
 }
 
 interface Pending<Outgoing> {
@@ -46,6 +46,8 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
   private readonly traffic = new LateListener<[Traffic, Outgoing | Incoming]>()
   private wire: Wire | null = null
   private ended: UserError | null = null
+  private cleanUp: void | Promise<void> = undefined
+  private frames = 0
   private corruptChunks = 0
   /** Wire bytes so far of the message that is arriving. */
   private arrivingBytes = 0
@@ -62,6 +64,11 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
 
   get isEnded(): boolean {
     return this.ended !== null
+  }
+
+  /** How many frames have come, to tell whether the other end is alive. */
+  get framesReceived(): number {
+    return this.frames
   }
 
   /** What to tell the other end of a new connection. */
@@ -87,6 +94,7 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
   /** A frame arrived; its body is unchecked. */
   receive(name: string, body: unknown): void {
     if (this.ended) return
+    this.frames++
     this.guarded(() => {
       switch (name) {
         case 'chunk':
@@ -138,6 +146,7 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
 
   async close(reason: string, error?: UserError): Promise<void> {
     this.shut(reason, error ?? null)
+    await this.cleanUp
   }
 
   /** Closes with an error, which both ends are told. */
@@ -157,7 +166,7 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
     this.ended = error ?? closedError(reason)
     for (const pending of this.pending.values()) pending.reject(this.ended)
     this.pending.clear()
-    this.options.onEnd?.()
+    this.cleanUp = this.options.onEnd?.()
     this.closings.call(reason, error)
   }
 

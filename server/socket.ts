@@ -1,0 +1,275 @@
+/**
+ * @file The server's end of the network: an HTTP server with socket.io on it, and the sessions that outlive their connections.
+ *
+ * A session begins with a client's hello and belongs to the client id in it. While a client is away for less than `reconnectSeconds`
+ * its session waits; a new connection with the same session id and token goes on where the old one broke.
+ */
+import { createServer, type RequestListener, type Server as HttpServer } from 'node:http'
+import { Server, type Socket } from 'socket.io'
+import { UserError } from '../shared/errors.js'
+import { Opening, type Frames, type Wire } from '../shared/protocol/frames.js'
+import { DEFAULT_LIMITS, type LinkLimits } from '../shared/protocol/limits.js'
+import type { ServerLink } from '../shared/protocol/link.js'
+import { ClientMessage, PROTOCOL_VERSION, type ServerMessage } from '../shared/protocol/messages.js'
+import { Decoder, Encoder } from '../shared/protocol/parser.js'
+import { farewell, parse, Session } from '../shared/protocol/session.js'
+
+const HELLO_SECONDS = 10
+/** What a frame may have beside the bytes of its chunk; a hello fits in it too. socket.io closes on more without a word. */
+const ENVELOPE_BYTES = 65536
+/** How long closing waits for farewells to go out. */
+const FAREWELL_MS = 1000
+
+export interface LinkInfo {
+  readonly client: string
+  /** IP address of the client's first connection. */
+  readonly address: string
+}
+
+export interface ListenOptions {
+  readonly host: string
+  /** 0: any free port. */
+  readonly port: number
+  readonly limits?: LinkLimits
+  /** A client said hello; the hello is the link's first message. Whether it may stay is for the caller to say. */
+  onLink(link: ServerLink, info: LinkInfo): void
+  /** A client's connection broke, or it is back on the same link. */
+  onConnection?(client: string, state: 'lost' | 'back'): void
+  /** Answers plain HTTP requests; without it each is answered 404. */
+  readonly httpHandler?: RequestListener
+  /** A connection that has not said hello in this time is closed. */
+  readonly helloSeconds?: number
+}
+
+export interface Listening {
+  /** What a client on this machine connects to. */
+  readonly url: string
+  readonly port: number
+  /** Says farewell on every link and frees the port. */
+  close(reason: string): Promise<void>
+}
+
+interface Entry {
+  readonly session: Session<ServerMessage, ClientMessage>
+  readonly client: string
+  readonly token: string | null
+  socket: Socket | null
+  /** Ends the session unless a frame comes in time. */
+  readonly silence: NodeJS.Timeout
+}
+
+/** @throws UserError PORT_IN_USE, or BAD_ARGUMENT if this machine cannot listen on that host and port. */
+export async function listen(options: ListenOptions): Promise<Listening> {
+  const limits = options.limits ?? DEFAULT_LIMITS
+  const helloMs = (options.helloSeconds ?? HELLO_SECONDS) * 1000
+  const http = createServer(options.httpHandler ?? ((_request, response) => response.writeHead(404).end()))
+  await bind(http, options.host, options.port)
+  const io = new Server(http, {
+    transports: ['websocket'],
+    parser: { Encoder, Decoder },
+    maxHttpBufferSize: limits.maxChunkBytes + ENVELOPE_BYTES,
+    connectTimeout: helloMs,
+    serveClient: false,
+    perMessageDeflate: false,
+    httpCompression: false,
+    allowRequest: (request, decide) => decide(null, isSameOrigin(request.headers.origin, request.headers.host)),
+  })
+  const sessions = new Map<string, Entry>()
+  io.on('connection', (socket) => serve(socket, { options, limits, helloMs, sessions }))
+  const heartbeats = setInterval(() => {
+    for (const { socket } of sessions.values()) socket?.emit('heartbeat', { type: 'heartbeat' })
+  }, limits.heartbeatSeconds * 1000)
+
+  const address = http.address()
+  const port = typeof address === 'object' && address ? address.port : options.port
+  return {
+    url: `http://${urlHost(options.host)}:${port}`,
+    port,
+    async close(reason) {
+      clearInterval(heartbeats)
+      const sockets = [...io.sockets.sockets.values()]
+      const gone = sockets.map((socket) => new Promise((resolve) => socket.once('disconnect', resolve)))
+      for (const { session } of [...sessions.values()]) await session.close(reason)
+      for (const socket of sockets) if (socket.connected) socket.conn.close()
+      // io.close() throws away what is still in a connection's buffer.
+      const patience = new Promise((resolve) => setTimeout(resolve, FAREWELL_MS).unref())
+      await Promise.race([Promise.all(gone), patience])
+      await io.close()
+    },
+  }
+}
+
+interface Serving {
+  readonly options: ListenOptions
+  readonly limits: LinkLimits
+  readonly helloMs: number
+  readonly sessions: Map<string, Entry>
+}
+
+function serve(socket: Socket, serving: Serving): void {
+  const { options, helloMs } = serving
+  let entry: Entry | null = null
+  const tooSlow = setTimeout(() => socket.disconnect(true), helloMs)
+  socket.onAny((name: string, body: unknown) => {
+    if (entry) {
+      // A client that is back on a new connection: what still comes from the old one is not for the session.
+      if (entry.socket !== socket || entry.session.isEnded) return
+      entry.silence.refresh()
+      entry.session.receive(name, body)
+    } else if (name === 'hello') {
+      clearTimeout(tooSlow)
+      try {
+        entry = open(socket, readOpening(body), serving)
+      } catch (error) {
+        if (!(error instanceof UserError)) throw error
+        socket.emit('refused', { error: farewell('', error).error })
+        socket.conn.close()
+      }
+    } else {
+      socket.disconnect(true)
+    }
+  })
+  socket.on('disconnect', () => {
+    clearTimeout(tooSlow)
+    if (entry?.socket !== socket) return
+    entry.socket = null
+    entry.session.detach()
+    if (!entry.session.isEnded) options.onConnection?.(entry.client, 'lost')
+  })
+}
+
+/** Begins a session or goes on with one. @throws UserError if the opening cannot be honoured. */
+function open(socket: Socket, opening: Opening, { options, limits, sessions }: Serving): Entry {
+  const { session: id, hello, held } = opening
+  const known = sessions.get(id)
+  if (known && (known.client !== hello.client || known.token !== hello.token)) throw notYours(hello.client)
+  if (!known && hello.resume) throw forgotten(hello.client, limits.reconnectSeconds)
+  const entry = known ?? begin(opening, { limits, sessions })
+
+  const old = entry.socket
+  entry.socket = socket
+  entry.silence.refresh()
+  entry.session.detach()
+  old?.disconnect(true)
+  const attached: Frames['attached'] = { held: entry.session.held(), limits }
+  socket.emit('attached', attached)
+  entry.session.attach(wireOf(socket), held)
+  if (known) {
+    options.onConnection?.(entry.client, 'back')
+  } else {
+    options.onLink(entry.session, { client: hello.client, address: socket.handshake.address })
+    entry.session.greet(opening)
+  }
+  return entry
+}
+
+function begin(opening: Opening, { limits, sessions }: Pick<Serving, 'limits' | 'sessions'>): Entry {
+  const { client, token } = opening.hello
+  const session = new Session<ServerMessage, ClientMessage>({
+    side: 'server',
+    schema: ClientMessage,
+    limits,
+    onEnd() {
+      sessions.delete(opening.session)
+      clearTimeout(silence)
+    },
+  })
+  const silence = setTimeout(() => {
+    const heardBefore = session.framesReceived
+    // After a stall of this process its timers run before the input that waited meanwhile: let that be read first.
+    setImmediate(() => {
+      if (session.framesReceived !== heardBefore) silence.refresh()
+      else session.fail(silent(client, limits.reconnectSeconds))
+    })
+  }, limits.reconnectSeconds * 1000)
+  const entry: Entry = { session, client, token, socket: null, silence }
+  sessions.set(opening.session, entry)
+  return entry
+}
+
+function wireOf(socket: Socket): Wire {
+  return {
+    send: (name, body) => void socket.emit(name, body),
+    drop: () => socket.conn.close(),
+  }
+}
+
+/** The version first: another version's hello may have another form. */
+function readOpening(body: unknown): Opening {
+  const hello = typeof body === 'object' && body !== null && 'hello' in body ? body.hello : null
+  const version = typeof hello === 'object' && hello !== null && 'protocol' in hello ? hello.protocol : undefined
+  if (typeof version === 'number' && version !== PROTOCOL_VERSION) {
+    throw new UserError({
+      code: 'PROTOCOL_VERSION_DIFFERS',
+      what: 'the client and the server do not speak the same protocol',
+      why: `the client speaks version ${version}, and the server version ${PROTOCOL_VERSION}`,
+      fix: 'install the same version of cutlayer on both',
+    })
+  }
+  return parse(Opening, body, 'hello')
+}
+
+/** Browsers send the page's origin: only pages that this server delivered may connect. Other programs send none, or ours. */
+function isSameOrigin(origin: string | undefined, host: string | undefined): boolean {
+  if (origin === undefined) return true
+  return URL.canParse(origin) && new URL(origin).host === host
+}
+
+function bind(http: HttpServer, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    http.once('error', (error: NodeJS.ErrnoException) => reject(bindError(error, host, port)))
+    http.listen(port, host, resolve)
+  })
+}
+
+function bindError(error: NodeJS.ErrnoException, host: string, port: number): UserError {
+  const what = `the server cannot listen on ${urlHost(host)}:${port}`
+  if (error.code === 'EADDRINUSE') {
+    return new UserError(
+      {
+        code: 'PORT_IN_USE',
+        what,
+        why: 'another program already uses that port',
+        fix: 'stop that program, or choose another port with --port',
+      },
+      { cause: error },
+    )
+  }
+  return new UserError(
+    { code: 'BAD_ARGUMENT', what, why: error.message, fix: 'give an address of this machine with --host and a free port with --port' },
+    { cause: error },
+  )
+}
+
+/** IPv6 addresses stand in brackets; a wildcard is no place to connect to. */
+function urlHost(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return '127.0.0.1'
+  return host.includes(':') ? `[${host}]` : host
+}
+
+function notYours(client: string): UserError {
+  return new UserError({
+    code: 'TOKEN_REFUSED',
+    what: `client ${client} cannot go on with its link`,
+    why: 'the link was opened with another client id or token',
+    fix: 'start the client again',
+  })
+}
+
+function forgotten(client: string, reconnectSeconds: number): UserError {
+  return new UserError({
+    code: 'CONNECTION_LOST',
+    what: `client ${client} cannot go on with its link`,
+    why: `the server does not know the link any more: the client was away for more than ${reconnectSeconds} s, or the server was started again`,
+    fix: 'start the client again; it joins the run as a new process. If connections break for longer, raise federation.reconnect_s',
+  })
+}
+
+function silent(client: string, reconnectSeconds: number): UserError {
+  return new UserError({
+    code: 'CONNECTION_LOST',
+    what: `client ${client} is lost`,
+    why: `nothing was heard of it for ${reconnectSeconds} s`,
+    fix: 'see whether that client still runs and reaches the server. If connections break for longer, raise federation.reconnect_s',
+  })
+}
