@@ -33,6 +33,8 @@ export interface Checkpoint {
   readF32(name: string): Promise<Float32Array<ArrayBuffer>>
   /** The tensor's bytes in pieces of at most `pieceBytes` (a multiple of 8). A piece is good until the next is asked for. Throws as readF32. */
   pieces(name: string, pieceBytes?: number): AsyncGenerator<Uint8Array<ArrayBuffer>>
+  /** Says whether an open file is still the one that it was: it differs after any change. */
+  version(file: string): Promise<{ readonly stamp: string; readonly modifiedMs: number }>
   /** Closes the files; reading after it is a bug. */
   close(): Promise<void>
 }
@@ -256,6 +258,10 @@ function checkpointOf({ folder, config, generationConfig, tensors, handles }: Op
     generationConfig,
     tensors,
     pieces,
+    async version(file) {
+      const { size, mtimeNs, ctimeNs, ino, mtimeMs } = await handles.get(file)!.stat({ bigint: true })
+      return { stamp: [size, mtimeNs, ctimeNs, ino].join(' '), modifiedMs: Number(mtimeMs) }
+    },
     async readF32(name) {
       const { dtype, shape, file } = entryOf(name)
       const source: Source = { name: file, code: 'MODEL_CORRUPT' }
