@@ -1,0 +1,44 @@
+/**
+ * @file How each op becomes ONNX nodes. An op that is missing here does not compile.
+ */
+import type { OpName } from '../../../graph/ops/index.js'
+import type { Lowering } from './call.js'
+import { direct, gelu, geluGrad, positive } from './elementwise.js'
+import { crossEntropyHead, gemm, layerNorm, matmul, softmax } from './products.js'
+import { gather, pack, scatterRows, unpack } from './rows.js'
+import { broadcastTo, causalMask, concat, reshape, sliceLike, split, sum, sumTo, transpose } from './shapes.js'
+
+export const lowerings = {
+  add: direct('Add'),
+  broadcast_to: broadcastTo,
+  causal_mask: causalMask,
+  concat,
+  cross_entropy_head: crossEntropyHead,
+  div: direct('Div'),
+  erf: direct('Erf'),
+  exp: direct('Exp'),
+  gather,
+  gelu,
+  gelu_grad: geluGrad,
+  gemm,
+  layer_norm: layerNorm,
+  log: direct('Log'),
+  matmul,
+  mul: direct('Mul'),
+  neg: direct('Neg'),
+  pack,
+  positive,
+  relu: direct('Relu'),
+  reshape,
+  scatter_rows: scatterRows,
+  slice_like: sliceLike,
+  softmax,
+  split,
+  sqrt: direct('Sqrt'),
+  sub: direct('Sub'),
+  sum,
+  sum_to: sumTo,
+  tanh: direct('Tanh'),
+  transpose,
+  unpack,
+} satisfies Record<OpName, Lowering>
