@@ -1,0 +1,81 @@
+/**
+ * @file Who may join a run, and which part of its data a client gets.
+ */
+import { timingSafeEqual, createHash } from 'node:crypto'
+import { UserError } from '../shared/errors.js'
+import { PROTOCOL_VERSION, type MessageOf, type Part } from '../shared/protocol/messages.js'
+import type { ClientId } from './round-state.js'
+
+export interface AdmissionRules {
+  /** null: no token is asked for. */
+  readonly token: string | null
+  /** Clients of the run; also the number of parts its data has. */
+  readonly clients: number
+  /** Codecs that every client must know. */
+  readonly codecs: readonly string[]
+  /** Whether one client holds all the data. */
+  readonly undivided: boolean
+}
+
+export class Admission {
+  /** Parts by client, kept for the whole run. null: it brings data of its own, or holds all. */
+  private readonly parts = new Map<ClientId, Part | null>()
+
+  constructor(private readonly rules: AdmissionRules) {}
+
+  /**
+   * Lets a client in, and gives it its part: the one it asks for, or the first that nobody has, by order of first joining.
+   * @throws UserError PROTOCOL_VERSION_DIFFERS, TOKEN_REFUSED, RUN_FULL, MESSAGE_INVALID
+   */
+  admit(hello: MessageOf<'hello'>): Part | null {
+    const { protocol, client, token, capabilities } = hello
+    if (protocol !== PROTOCOL_VERSION)
+      throw new UserError({
+        code: 'PROTOCOL_VERSION_DIFFERS',
+        what: `client ${client} cannot join`,
+        why: `it speaks protocol version ${protocol}, and the server speaks ${PROTOCOL_VERSION}`,
+        fix: 'install the same version of cutlayer on both',
+      })
+    if (this.rules.token !== null && !sameSecret(token ?? '', this.rules.token))
+      throw new UserError({
+        code: 'TOKEN_REFUSED',
+        what: `client ${client} cannot join`,
+        why: token === null ? 'it showed no token, and this server asks for one' : 'its token is not that of this server',
+        fix: "start it with --token-file and the server's token file",
+      })
+    const unknown = this.rules.codecs.find((codec) => !capabilities.codecs.includes(codec))
+    if (unknown !== undefined)
+      throw new UserError({
+        code: 'MESSAGE_INVALID',
+        what: `client ${client} cannot join`,
+        why: `this run packs tensors with ${unknown}, and the client knows ${capabilities.codecs.join(', ')}`,
+        fix: 'install the same version of cutlayer on both',
+      })
+    const known = this.parts.get(client)
+    if (known !== undefined) return known
+    if (this.parts.size >= this.rules.clients)
+      throw new UserError({
+        code: 'RUN_FULL',
+        what: `client ${client} cannot join`,
+        why: `this run has ${this.rules.clients} client(s): ${[...this.parts.keys()].join(', ')}`,
+        fix: 'join under one of these ids to take its place, or raise federation.num_clients',
+      })
+    const part = this.partFor(hello)
+    this.parts.set(client, part)
+    return part
+  }
+
+  private partFor({ own_data, part }: MessageOf<'hello'>): Part | null {
+    if (own_data || this.rules.undivided) return null
+    if (part) return part
+    const taken = new Set([...this.parts.values()].map((other) => other?.index))
+    const index = Array.from({ length: this.rules.clients }, (_, i) => i).find((i) => !taken.has(i))
+    return { index: index ?? 0, count: this.rules.clients }
+  }
+}
+
+/** Compares digests, so that neither the time it takes nor an error tells how much of a token was right. */
+function sameSecret(given: string, wanted: string): boolean {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+  return timingSafeEqual(digest(given), digest(wanted))
+}

@@ -1,0 +1,181 @@
+/**
+ * @file The local steps inside a round: whose micro-batch is computed when, and when the top moves.
+ *
+ * joint       every client meets the top as it was before the step; when all are in, one step of the top with their mean
+ * sequential  clients meet the top one after another, and it moves after each
+ * replicated  each client has a top of its own, so nobody waits for anybody
+ */
+import { compareIds } from './order.js'
+import type { ClientId, Participant, RoundEffect, RoundSettings, RoundState, TrainingPhase } from './round-state.js'
+
+/** A round in the middle of its steps; functions below return the next one and add to `effects`. */
+export interface Steps {
+  readonly settings: RoundSettings
+  readonly round: number
+  readonly attempt: number
+  readonly effects: RoundEffect[]
+}
+
+export function stepsOf(settings: RoundSettings, state: RoundState): Steps {
+  return { settings, round: state.round, attempt: state.attempt, effects: [] }
+}
+
+/** A micro-batch came in. Repeats of one that waits or is being computed change nothing. */
+export function received(run: Steps, phase: TrainingPhase, client: ClientId, step: number, micro: number): TrainingPhase {
+  const participant = phase.participants.get(client)
+  if (!works(participant) || step !== participant.step || micro !== participant.received) return phase
+  const arrival = micro === 0 ? phase.arrivals : participant.arrival
+  const next = { ...update(phase, client, { received: micro + 1, arrival }), arrivals: phase.arrivals + 1 }
+  return mayMeetTop(run, next, client) ? compute(run, next, client) : next
+}
+
+/** The engine has run the top on a micro-batch. */
+export function computed(run: Steps, phase: TrainingPhase, client: ClientId, step: number, micro: number): TrainingPhase {
+  const participant = phase.participants.get(client)
+  // Its step may have been dropped, or the client lost, while the engine worked.
+  if (!works(participant) || step !== participant.step || micro !== participant.computed) return phase
+  run.effects.push({ type: 'reply', client, step, micro })
+  if (micro + 1 < run.settings.accumulation) return compute(run, update(phase, client, { computed: micro + 1 }), client)
+  if (run.settings.top !== 'joint') run.effects.push({ type: 'top-step', step, clients: [client] })
+  return settle(run, { ...advance(phase, client), contributors: [...phase.contributors, client] }, client)
+}
+
+/** A client had no scored token in its step. */
+export function skipped(run: Steps, phase: TrainingPhase, client: ClientId, step: number): TrainingPhase {
+  const participant = phase.participants.get(client)
+  if (!works(participant) || step !== participant.step || participant.received > 0) return phase
+  return settle(run, { ...advance(phase, client), skipped: [...phase.skipped, client] }, client)
+}
+
+/** Takes a client out of the round; what its finished steps gave the top stays. */
+export function takeOut(run: Steps, phase: TrainingPhase, client: ClientId, reason: string): TrainingPhase {
+  const participant = phase.participants.get(client)
+  if (participant?.state !== 'working') return phase
+  if (participant.received > 0) run.effects.push({ type: 'discard', client, step: participant.step })
+  return settle(run, update(phase, client, { state: 'out', reason, received: 0, issued: 0, computed: 0 }), client)
+}
+
+/** The deadline of a step passed: of the open one, or of one client's where the top is replicated. */
+export function stepOverdue(run: Steps, phase: TrainingPhase, step: number, client: ClientId | null): TrainingPhase {
+  if (client === null) return step === phase.step ? settle(run, { ...phase, stepOverdue: true }, null) : phase
+  const participant = phase.participants.get(client)
+  if (!works(participant) || step !== participant.step) return phase
+  return settle(run, update(phase, client, { overdue: true }), null)
+}
+
+/** Sets the first deadlines. */
+export function openSteps(run: Steps, phase: TrainingPhase): void {
+  if (run.settings.top !== 'replicated') startClock(run, phase.step, null)
+  else for (const [client, { step }] of phase.participants) startClock(run, step, client)
+}
+
+/** What follows once a client has made, skipped or left a step, or a deadline has passed. */
+function settle(run: Steps, phase: TrainingPhase, client: ClientId | null): TrainingPhase {
+  return run.settings.top === 'replicated' ? settleAlone(run, phase, client) : settleTogether(run, phase)
+}
+
+/** The open step closes when nobody is awaited in it, or when it is overdue and enough are in. */
+function settleTogether(run: Steps, phase: TrainingPhase): TrainingPhase {
+  const awaited = inOpenStep(phase)
+  if (awaited.length > 0) {
+    const inTime = phase.contributors.length + phase.skipped.length
+    if (!phase.stepOverdue || inTime < run.settings.minReplies) return run.settings.top === 'sequential' ? nextTurn(run, phase) : phase
+    return closeStep(
+      run,
+      awaited.reduce<TrainingPhase>((next, id) => drop(run, next, id), phase),
+    )
+  }
+  const anybody = phase.contributors.length + phase.skipped.length > 0 || [...phase.participants.values()].some((p) => works(p))
+  return anybody ? closeStep(run, phase) : phase
+}
+
+function closeStep(run: Steps, phase: TrainingPhase): TrainingPhase {
+  if (run.settings.top === 'joint' && phase.contributors.length > 0)
+    run.effects.push({ type: 'top-step', step: phase.step, clients: [...phase.contributors].sort(compareIds) })
+  const open: TrainingPhase = { ...phase, step: phase.step + 1, contributors: [], skipped: [], stepOverdue: false }
+  const awaited = inOpenStep(open)
+  if (awaited.length === 0) return open
+  startClock(run, open.step, null)
+  return run.settings.top === 'sequential' ? nextTurn(run, open) : awaited.reduce<TrainingPhase>((next, id) => compute(run, next, id), open)
+}
+
+/** Replicated: starts the clock of the client's next step, and drops those who are overdue once enough are ahead of them. */
+function settleAlone(run: Steps, phase: TrainingPhase, client: ClientId | null): TrainingPhase {
+  const participant = client === null ? undefined : phase.participants.get(client)
+  if (client !== null && works(participant)) startClock(run, participant.step, client)
+  for (const [id, late] of phase.participants) {
+    const ahead = [...phase.participants.values()].filter(({ step }) => step > late.step).length
+    if (works(late) && late.overdue && ahead >= run.settings.minReplies) return settleAlone(run, drop(run, phase, id), id)
+  }
+  return phase
+}
+
+/** Clients whose micro-batches the open step still waits for. */
+function inOpenStep(phase: TrainingPhase): ClientId[] {
+  return [...phase.participants].filter(([, p]) => works(p) && p.step === phase.step).map(([id]) => id)
+}
+
+function works(participant: Participant | undefined): participant is Participant {
+  return participant?.state === 'working' && participant.step < participant.steps
+}
+
+function mayMeetTop(run: Steps, phase: TrainingPhase, client: ClientId): boolean {
+  switch (run.settings.top) {
+    case 'joint':
+      return phase.participants.get(client)!.step === phase.step
+    case 'replicated':
+      return true
+    case 'sequential':
+      return turn(run, phase) === client
+  }
+}
+
+function nextTurn(run: Steps, phase: TrainingPhase): TrainingPhase {
+  const client = turn(run, phase)
+  return client === null ? phase : compute(run, phase, client)
+}
+
+/** Whose micro-batches the sequential top takes now; null under `order: arrival` while nobody has sent any. */
+function turn(run: Steps, phase: TrainingPhase): ClientId | null {
+  const of = (id: ClientId): Participant => phase.participants.get(id)!
+  const waiting = inOpenStep(phase)
+  const begun = waiting.find((id) => of(id).issued > 0)
+  if (begun !== undefined) return begun
+  if (run.settings.order === 'id') return waiting.sort(compareIds)[0] ?? null
+  return waiting.filter((id) => of(id).received > 0).sort((a, b) => of(a).arrival - of(b).arrival)[0] ?? null
+}
+
+/** Hands the client's next micro-batch to the engine, one at a time. */
+function compute(run: Steps, phase: TrainingPhase, client: ClientId): TrainingPhase {
+  const participant = phase.participants.get(client)!
+  if (participant.received === participant.computed || participant.issued > participant.computed) return phase
+  run.effects.push({ type: 'compute', client, step: participant.step, micro: participant.issued })
+  return update(phase, client, { issued: participant.issued + 1 })
+}
+
+function drop(run: Steps, phase: TrainingPhase, client: ClientId): TrainingPhase {
+  const { step, steps, dropped, received: came } = phase.participants.get(client)!
+  if (came > 0) run.effects.push({ type: 'discard', client, step })
+  run.effects.push({ type: 'drop', client, step, next: step + 1 < steps ? step + 1 : null, reason: 'step deadline' })
+  return update(advance(phase, client), client, { dropped: dropped + 1 })
+}
+
+function startClock(run: Steps, step: number, client: ClientId | null): void {
+  const { stepDeadlineMs } = run.settings
+  if (stepDeadlineMs !== null)
+    run.effects.push({
+      type: 'timer',
+      ms: stepDeadlineMs,
+      event: { type: 'step-deadline', round: run.round, attempt: run.attempt, step, client },
+    })
+}
+
+function advance(phase: TrainingPhase, client: ClientId): TrainingPhase {
+  return update(phase, client, { step: phase.participants.get(client)!.step + 1, received: 0, issued: 0, computed: 0, overdue: false })
+}
+
+export function update(phase: TrainingPhase, client: ClientId, change: Partial<Participant>): TrainingPhase {
+  const participants = new Map(phase.participants)
+  participants.set(client, { ...participants.get(client)!, ...change })
+  return { ...phase, participants }
+}
