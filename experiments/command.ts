@@ -2,8 +2,9 @@
  * @file The commands of this folder.
  */
 import type { CommandDefinition } from '../shared/command-line/index.node.js'
+import { benchStepCommand } from './bench/step.js'
 import { inspectCommand } from './inspect/inspect.js'
 import { listCommand } from './inspect/list.js'
 import { validateCommand } from './validate.js'
 
-export const commands: readonly CommandDefinition[] = [inspectCommand, listCommand, validateCommand]
+export const commands: readonly CommandDefinition[] = [benchStepCommand, inspectCommand, listCommand, validateCommand]

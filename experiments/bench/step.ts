@@ -1,0 +1,132 @@
+/**
+ * @file One LoRA training step of a whole model, timed: forward, loss, backward and AdamW.
+ */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { onnxBackend } from '../../shared/backend/onnx/onnx.node.js'
+import { defineCommand, integerFlag, numberFlag, wordFlag } from '../../shared/command-line/index.node.js'
+import { initialAdapter } from '../../shared/model/adapter.js'
+import { gpt2 } from '../../shared/model/families/gpt2.js'
+import { targetedModules } from '../../shared/model/lora.js'
+import { openTop } from '../../shared/model/stage.js'
+import { derive } from '../../shared/random.js'
+import { adamw } from '../../shared/train/adamw.js'
+import { packBatch, type Batch } from '../../shared/train/batch.js'
+import { writeRandomWeights } from './random-weights.js'
+
+const SHAPES = {
+  gpt2: { n_embd: 768, n_layer: 12, n_head: 12 },
+  'gpt2-medium': { n_embd: 1024, n_layer: 24, n_head: 16 },
+} as const
+const VOCABULARY = 50257
+const RANK = 8
+/** The first steps are slower: memory is allocated, and pages of the weights are read. */
+const WARM_UP_STEPS = 2
+const STEPS = 7
+
+interface StepOptions {
+  readonly shape: keyof typeof SHAPES
+  readonly batch: number
+  readonly seq: number
+  /** Share of positions that carry a label: the last ones. */
+  readonly scored: number
+  readonly threads: number
+  /** Prefix of ONNX Runtime profiles, for finding out where the time goes. */
+  readonly profile?: string
+}
+
+interface StepTimes {
+  /** Sorted. */
+  readonly stepMs: readonly number[]
+  /** Largest resident memory of the process so far, its workers included. */
+  readonly peakMegabytes: number
+}
+
+export const benchStepCommand = defineCommand({
+  usage: 'bench step',
+  summary: 'time one LoRA training step of a whole model: forward, loss, backward and AdamW',
+  example: 'cutlayer bench step --shape gpt2 --batch 4 --seq 128 --threads 2 --format json',
+  flags: {
+    '--shape <name>': 'size of the model, whose weights are random: gpt2 or gpt2-medium [gpt2]',
+    '--batch <rows>': 'rows in a batch [4]',
+    '--seq <tokens>': 'tokens in a row [128]',
+    '--scored <share>': 'share of the positions that carry a label [1]',
+    '--precision <name>': 'of the frozen weights: fp32 [fp32]',
+    '--engine <name>': 'onnx [onnx]',
+    '--threads <count>': 'threads that compute [2]',
+    '--profile <prefix>': "write ONNX Runtime's profiles to files of that prefix",
+  },
+  options: z.object({
+    shape: wordFlag(['gpt2', 'gpt2-medium']).default('gpt2'),
+    batch: integerFlag(1, 1024).default(4),
+    seq: integerFlag(2, 1024).default(128),
+    scored: numberFlag(0, 1).default(1),
+    precision: wordFlag(['fp32']).default('fp32'),
+    engine: wordFlag(['onnx']).default('onnx'),
+    threads: integerFlag(1, 1024).default(2),
+    profile: z.string().optional(),
+  }),
+  async run(_, __, { precision, engine, profile, ...options }) {
+    const { stepMs, peakMegabytes } = await measureStep({ ...options, ...(profile === undefined ? {} : { profile }) })
+    const median = stepMs[Math.floor(stepMs.length / 2)]!
+    const data = {
+      ...{ shape: options.shape, batch: options.batch, seq: options.seq, scored: options.scored },
+      ...{ rank: RANK, precision, engine, threads: options.threads },
+      median_ms: tenths(median),
+      min_ms: tenths(stepMs[0]!),
+      tokens_per_s: tenths((options.batch * options.seq * 1000) / median),
+      rss_mb: Math.round(peakMegabytes),
+    }
+    const text = `${options.shape}, ${options.batch} rows of ${options.seq} tokens, ${options.threads} threads: median ${data.median_ms} ms, best ${data.min_ms} ms, ${data.tokens_per_s} tokens/s, at most ${data.rss_mb} MB`
+    return { data, text }
+  },
+})
+
+function tenths(value: number): number {
+  return Math.round(value * 10) / 10
+}
+
+/** Works in a temporary folder, which it removes. */
+export async function measureStep(options: StepOptions): Promise<StepTimes> {
+  const model = { family: gpt2, config: gpt2.parse({ model_type: 'gpt2', vocab_size: VOCABULARY, ...SHAPES[options.shape] }) }
+  const folder = await mkdtemp(join(tmpdir(), 'cutlayer-bench-'))
+  const profile = options.profile === undefined ? {} : { profile: options.profile }
+  // Nothing else is to run on these threads, so they may poll; a training run does neither this nor have one lane only.
+  const backend = onnxBackend({ threads: options.threads, lanes: 1, spinning: true, ...profile })
+  try {
+    const weights = await writeRandomWeights(folder, model)
+    const modules = targetedModules(gpt2.linears(model.config), gpt2.defaultTargets)
+    const lora = { paths: modules.map(({ path }) => path), scale: 2, dropout: 0 }
+    const whole = await openTop({ backend, model, weights, lora, smoothing: 0, recomputeAll: false, lane: 0 }, null, { prepack: true })
+    const adapter = initialAdapter(modules, { r: RANK, seed: 1, init: true })
+    const optimizer = adamw({ adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e-8, weight_decay: 0.01 })
+    const batch = randomBatch(options)
+    const stepMs: number[] = []
+    for (let step = 0; step < WARM_UP_STEPS + STEPS; step++) {
+      const start = performance.now()
+      const key = { seed: 1, client: 'client-0', round: 1, step, micro: 0 }
+      const { grads } = await whole.train(batch, batch.targets.data.length, adapter, key)
+      optimizer.step(adapter, grads, 1e-4)
+      stepMs.push(performance.now() - start)
+    }
+    await whole.dispose()
+    return { stepMs: stepMs.slice(WARM_UP_STEPS).sort((a, b) => a - b), peakMegabytes: process.resourceUsage().maxRSS / 1000 }
+  } finally {
+    await backend.dispose()
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+/** Rows of random tokens. Position 0 is never scored, as nothing precedes it, and one position always is. */
+function randomBatch({ batch, seq, scored }: StepOptions): Batch {
+  const random = derive(1, 'benchmark tokens')
+  const first = Math.min(Math.max(1, Math.round(seq * (1 - scored))), seq - 1)
+  const rows = Array.from({ length: batch }, () => ({
+    ids: Int32Array.from({ length: seq }, () => random.below(VOCABULARY)),
+    scored: Uint8Array.from({ length: seq }, (_, position) => (position >= first ? 1 : 0)),
+    bytes: 0,
+  }))
+  return packBatch(rows)
+}
