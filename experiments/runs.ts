@@ -7,7 +7,7 @@ import { type Dirent, existsSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { parse } from 'yaml'
-import { z } from 'zod'
+import type { z } from 'zod'
 import { UserError } from '../shared/errors.js'
 import { EventLine, Metadata, RoundLine, StepLine, Summary, TrafficLine } from '../shared/run-records.js'
 
