@@ -51,7 +51,8 @@ export class WorkerLane {
   }
 
   private start(): Worker {
-    const worker = new Worker(workerUrl('onnx-worker.node.js', import.meta.url), { workerData: this.setup })
+    // Node flags of the main thread are not for workers: some, such as --input-type, keep one from starting.
+    const worker = new Worker(workerUrl('onnx-worker.node.js', import.meta.url), { workerData: this.setup, execArgv: [] })
     worker.on('message', (reply: Reply) => this.settle(reply))
     worker.on('error', (error) => this.fail(`failed: ${error.message}`))
     worker.on('exit', (code) => this.fail(`ended with code ${code}`))

@@ -68,7 +68,8 @@ function sessionOptions({ folder, prepack }: Extract<Request, { type: 'compile' 
     intraOpNumThreads: setup.threads,
     interOpNumThreads: 1,
     graphOptimizationLevel: 'all',
-    logSeverityLevel: 3,
+    // Errors are reported by the calls that meet them.
+    logSeverityLevel: 4,
     ...(setup.profile === null ? {} : { enableProfiling: true, profileFilePrefix: setup.profile }),
     // Names: onnxruntime_session_options_config_keys.h, nested by the dots after `session`.
     extra: {

@@ -22,6 +22,8 @@ export interface OnnxOptions {
   readonly spinning?: boolean
   /** Where weights of a store in memory are written if they are too large for a model file; the system's temporary folder by default. */
   readonly temporaryFolder?: string
+  /** How large such weights may be together and still go into the model file. */
+  readonly inlineLimitBytes?: number
   /** Prefix of profiles that ONNX Runtime writes, one for each program, when it is disposed. */
   readonly profile?: string
 }
@@ -44,6 +46,7 @@ export function onnxBackend(options: OnnxOptions): Backend {
     name: 'onnx',
 
     async compile(graph: Graph, weights: WeightStore, { name, lane: index = 0, prepack = false }: CompileOptions): Promise<Program> {
+      if (graph.outputs.size === 0) return emptyProgram(graph, name)
       const lane = lanes[index % lanes.length]!
       const program = ++lastProgram
       const placed = await placeWeights(graph, weights, options)
@@ -126,6 +129,17 @@ export function onnxBackend(options: OnnxOptions): Backend {
       await Promise.all([...cleanups].map((cleanup) => cleanup()))
       cleanups.clear()
     },
+  }
+}
+
+/** The runtime refuses a model without outputs, as the bottom of a cut at 0 has for its backward pass. */
+function emptyProgram(graph: Graph, name: string): Program {
+  return {
+    async run(given) {
+      bindInputs(graph, given, name)
+      return {}
+    },
+    async dispose() {},
   }
 }
 

@@ -176,6 +176,15 @@ export function describeBackend(name: string, create: CreateBackend): void {
       await program.dispose()
     })
 
+    test('runs a graph without outputs, as a bottom without blocks has for its backward pass', async () => {
+      const g = newGraph()
+      g.input('x', 'f32', ['n'])
+      const program = await backend.compile(g.finish(), NO_WEIGHTS, { name: 'nothing' })
+      expect(await program.run({ x: f32([1], [1]) })).toEqual({})
+      await expect(program.run({})).rejects.toThrow('nothing: input x is missing')
+      await program.dispose()
+    })
+
     test('names the program and the input that does not fit', async () => {
       const program = await backend.compile(doubling(), NO_WEIGHTS, { name: 'fitting' })
       await expect(program.run({})).rejects.toThrow('fitting: input x is missing')
