@@ -108,6 +108,12 @@ describe('validateGraph', () => {
       expect(() => validateGraph(builder.finish())).toThrow(/value 0: .*(no dimension|canonical)/)
     },
   )
+  test('passes symbols named after modules', () => {
+    const builder = newGraph()
+    const x = builder.input('x', 'f32', ['tokens', 'rank.transformer.h.0.attn.c_attn'])
+    builder.output('y', x.reshape(['rank.transformer.h.0.attn.c_attn*tokens']))
+    validateGraph(builder.finish())
+  })
   test('catches a symbol whose size no input tells', () => {
     const builder = newGraph()
     const x = builder.input('x', 'f32', ['batch*longest', 4])

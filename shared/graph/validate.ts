@@ -61,7 +61,7 @@ function checkDim(what: string, dim: Dim): void {
   if (typeof dim === 'number') {
     if (!Number.isSafeInteger(dim) || dim < 0) fail(what, `${dim} is no dimension`)
   } else {
-    for (const symbol of dimSymbols(dim)) if (!/^[A-Za-z_]\w*$/.test(symbol)) fail(what, `${dim} is no dimension`)
+    for (const symbol of dimSymbols(dim)) if (!/^[^\s*+\d-][^\s*+]*$/.test(symbol)) fail(what, `${dim} is no dimension`)
     if (dimSum([dim]) !== dim) fail(what, `the dimension ${dim} is not in its canonical spelling ${dimSum([dim])}`)
   }
 }
