@@ -2,7 +2,7 @@
  * @file Reverse-mode differentiation: appends to a builder the nodes that compute gradients of what it already holds.
  */
 import type { ValueId } from './data.js'
-import { byName, findOp, Value, type GraphBuilder } from './graph.js'
+import { byName, findOp, type Value, type GraphBuilder } from './graph.js'
 
 /**
  * Vector-Jacobian product: sum over `seeds` of cotangent^T d(value)/d(wrt), for each of `wrt`; null where no path leads.

@@ -3,7 +3,7 @@
  */
 import { unreachable } from '../errors.js'
 import type { Graph, NodeRecord, ValueId } from './data.js'
-import { Value, type GraphBuilder } from './graph.js'
+import { type Value, type GraphBuilder } from './graph.js'
 
 export interface Replayed {
   /** The new value of an old id. */
