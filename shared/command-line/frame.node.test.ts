@@ -163,6 +163,17 @@ describe('Ctrl-C', () => {
     expect(lastLine(json.stdout)).toMatchObject({ status: 'error', exit_code: 130, data: { saved: true }, error: { code: 'INTERRUPTED' } })
   })
 
+  test('has the last word: what the stopped command still says is dropped', async () => {
+    const command = working(false, async (context) => {
+      press()
+      context.event({ event: 'round' }, 'one more round')
+    })
+    const { stdout, stderr } = await type(command, ['work', '--format', 'json'])
+    expect(stdout.trimEnd().split('\n')).toHaveLength(1)
+    expect(lastLine(stdout)).toMatchObject({ exit_code: 130 })
+    expect(stderr).toBe('')
+  })
+
   test.each([
     [true, 2],
     [false, 1],

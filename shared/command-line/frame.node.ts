@@ -138,7 +138,7 @@ async function runOne(
       terminal.result(data, text)
       return 0
     }
-    if (terminal.format === 'text') terminal.result(data, text)
+    if (terminal.format === 'text') terminal.text(text)
     terminal.failure(INTERRUPTED, data)
     return 130
   } catch (error) {

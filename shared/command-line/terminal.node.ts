@@ -42,6 +42,8 @@ export function exitStatusOf(exitCode: number): number {
 
 export class Terminal {
   private bar = ''
+  /** Whether the ending was told. What a command that was stopped still says is dropped: the envelope is the last line. */
+  private isOver = false
 
   constructor(
     private readonly streams: Streams,
@@ -49,12 +51,14 @@ export class Terminal {
   ) {}
 
   event(record: EventRecord, text: string): void {
+    if (this.isOver) return
     if (this.format === 'json') this.streams.stdout.write(`${JSON.stringify(record)}\n`)
     else this.line(text)
   }
 
   /** A line on stderr, above the progress bar if one is drawn. */
   line(text: string): void {
+    if (this.isOver) return
     this.streams.stderr.write(this.bar === '' ? `${text}\n` : `${CLEAR_LINE}${text}\n${this.bar}`)
   }
 
@@ -73,30 +77,44 @@ export class Terminal {
     return {
       update: (done, details = '') => {
         const now = performance.now()
+        if (this.isOver) return
         if (done < total && now - drawn < REDRAW_MS) return
         drawn = now
         this.bar = progressLine({ label, done, total, elapsedSeconds: (now - start) / 1000, details, columns: stderr.columns ?? 80 })
         stderr.write(`${CLEAR_LINE}${this.bar}`)
       },
-      finish: () => {
-        if (this.bar !== '') stderr.write(CLEAR_LINE)
-        this.bar = ''
-      },
+      finish: () => this.clearBar(),
     }
+  }
+
+  private clearBar(): void {
+    if (this.bar !== '') this.streams.stderr.write(CLEAR_LINE)
+    this.bar = ''
   }
 
   /** The result, as the last line (JSON) or lines (text) on stdout. */
   result(data: unknown, text: string): void {
+    if (this.isOver) return
+    this.clearBar()
     if (this.format === 'json') this.envelope({ status: 'ok', exit_code: 0, data })
-    else if (text !== '') this.streams.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
+    else this.text(text)
+    this.isOver = true
+  }
+
+  /** Text on stdout, for a person. */
+  text(text: string): void {
+    if (text !== '' && !this.isOver) this.streams.stdout.write(text.endsWith('\n') ? text : `${text}\n`)
   }
 
   /** @param data what there is of a result all the same, null if nothing; @param stack of a bug, for whoever mends it */
   failure(failure: Failure, data: unknown, stack?: string): void {
+    if (this.isOver) return
+    this.clearBar()
     const { code, what, why, fix } = failure
     if (stack !== undefined) this.line(stack)
     if (this.format === 'json') this.envelope({ status: 'error', exit_code: exitCodeOf(failure), data, error: { code, what, why, fix } })
     else this.line(`error: ${code} (${exitCodeOf(failure)})\nwhat:  ${what}\nwhy:   ${why}\nfix:   ${fix}`)
+    this.isOver = true
   }
 
   private envelope(body: Readonly<Record<string, unknown>>): void {
