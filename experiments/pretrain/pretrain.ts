@@ -1,0 +1,99 @@
+/**
+ * @file Pre-trains the shipped model: `node dist/experiments/pretrain/pretrain.js RECIPE.yaml [--out FOLDER] [--minutes N] [--tokenizer FOLDER]`.
+ *
+ * One JSON line on stdout for each evaluation. The folder always holds the best weights so far.
+ */
+import { parseArgs } from 'node:util'
+import { onnxBackend } from '../../shared/backend/onnx/onnx.node.js'
+import { UserError } from '../../shared/errors.js'
+import { gpt2 } from '../../shared/model/families/gpt2.js'
+import { loadTokenizer } from '../../shared/model/tokenizer.node.js'
+import { tokeniseDocument } from '../../datasets/tokenise.js'
+import { modelCard } from './card.js'
+import { loadPretrainConfig } from './config.js'
+import { dividedCorpus } from './corpus.js'
+import { initialWeights } from './initial.js'
+import { writeModelFolder } from './model-folder.js'
+import { pretrain } from './run.js'
+import { openTrainer } from './trainer.js'
+import { tokenStream } from './windows.js'
+
+const USAGE = 'give it as: pretrain.js RECIPE.yaml [--out FOLDER] [--minutes N] [--tokenizer FOLDER]'
+
+interface Options {
+  readonly recipe: string
+  readonly out: string
+  readonly minutes: number | null
+  readonly tokenizer: string
+}
+
+function readOptions(args: readonly string[]): Options {
+  const badUsage = (why: string): UserError =>
+    new UserError({ code: 'BAD_ARGUMENT', what: 'the command line cannot be used', why, fix: USAGE })
+  const option = { type: 'string' } as const
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: { out: { ...option, default: 'datasets/model' }, tokenizer: { ...option, default: 'datasets/model' }, minutes: option },
+    })
+    const [recipe, ...rest] = positionals
+    if (recipe === undefined || rest.length > 0) throw badUsage(`${positionals.length} recipes were given`)
+    const minutes = values.minutes === undefined ? null : Number(values.minutes)
+    if (minutes !== null && !(minutes > 0)) throw badUsage(`--minutes ${values.minutes} is no time`)
+    return { recipe, out: values.out, tokenizer: values.tokenizer, minutes }
+  } catch (cause) {
+    throw cause instanceof UserError ? cause : badUsage(cause instanceof Error ? cause.message : String(cause))
+  }
+}
+
+async function main({ recipe, out, minutes, tokenizer: tokenizerFolder }: Options): Promise<void> {
+  const config = await loadPretrainConfig(recipe)
+  const model = gpt2.parse(config.model)
+  const tokenizer = await loadTokenizer(tokenizerFolder)
+  const corpus = await dividedCorpus()
+  const stream = tokenStream(corpus.train, tokenizer)
+  const heldOut = corpus.heldOut.flatMap(({ text }) => tokeniseDocument(text, tokenizer, { maxLength: config.train.window_tokens }).rows)
+  const weights = initialWeights(model, config.model.initializer_range, config.seed)
+  const backend = onnxBackend({ threads: config.engine.threads, lanes: 1 })
+  const write = (folderWeights: typeof weights, card: string): Promise<void> =>
+    writeModelFolder(out, config.model, folderWeights, tokenizerFolder, card)
+  try {
+    const trainer = await openTrainer(backend, { family: gpt2, config: model }, weights, config.train)
+    const outcome = await pretrain(trainer, weights, { stream, heldOut }, config, {
+      minutes,
+      now: () => performance.now() / 1000,
+      async onMilestone(milestone, best) {
+        print(milestone)
+        if (milestone.isBest) await write(new Map(best), `# An unfinished model, after ${milestone.step} steps\n`)
+      },
+    })
+    const card = modelCard({
+      config,
+      model,
+      parameters: [...weights.values()].reduce((sum, { data }) => sum + data.length, 0),
+      trainDocuments: corpus.train.length,
+      trainTokens: stream.length,
+      heldOutTitles: corpus.heldOut.map(({ title }) => title),
+      outcome,
+      minutes,
+    })
+    await write(new Map(outcome.best), card)
+    const { best: _, ...numbers } = outcome
+    print({ ...numbers, folder: out })
+  } finally {
+    await backend.dispose()
+  }
+}
+
+function print(record: object): void {
+  process.stdout.write(`${JSON.stringify(record)}\n`)
+}
+
+try {
+  await main(readOptions(process.argv.slice(2)))
+} catch (error) {
+  if (!(error instanceof UserError)) throw error
+  process.stderr.write(`error: ${error.code}\nwhat:  ${error.what}\nwhy:   ${error.why}\nfix:   ${error.fix}\n`)
+  process.exitCode = Math.floor(error.exitCode / 100)
+}
