@@ -57,6 +57,21 @@ export function readyClients(state: RoundState): ClientId[] {
     .sort(compareIds)
 }
 
+/** Whether a micro-batch is the next that its client owes; any other is late or a repeat. */
+export function isAwaited(
+  state: RoundState,
+  request: { client: ClientId; round: number; attempt: number; step: number; micro: number },
+): boolean {
+  const participant =
+    state.phase.kind === 'training' && isCurrent(state, request) ? state.phase.participants.get(request.client) : undefined
+  return (
+    participant?.state === 'working' &&
+    participant.step === request.step &&
+    participant.received === request.micro &&
+    request.step < participant.steps
+  )
+}
+
 type TrainingEvent = Extract<RoundEvent, { type: 'activations' | 'computed' | 'skipped' | 'adapter' | 'step-deadline' | 'round-deadline' }>
 
 function train(settings: RoundSettings, selection: Selection, state: RoundState, phase: TrainingPhase, event: TrainingEvent): Transition {

@@ -1,0 +1,100 @@
+/**
+ * @file Joins a run over a link: opens the blocks that the server's config gives this client, and trains. Every client comes through here.
+ */
+import type { Backend } from '../shared/backend/backend.js'
+import type { WeightStore } from '../shared/backend/weights.js'
+import type { ClientLink } from '../shared/protocol/link.js'
+import { PROTOCOL_VERSION, type MessageOf, type Part } from '../shared/protocol/messages.js'
+import { CODECS } from '../shared/protocol/codec/index.js'
+import { checkSameModel, cutOfRun, loraOfRun, weightsOfSides, type LoadedModel } from '../shared/model/loaded.js'
+import { openBottom, openTop, type StageSetting } from '../shared/model/stage.js'
+import type { ClientData } from './data.js'
+import { splitWorker, wholeWorker } from './steps.js'
+import { train, type MomentsStore, type TrainerEvent } from './trainer.js'
+
+/** A model that can hand out its weights. */
+export interface ClientModel extends LoadedModel {
+  weights(names: Iterable<string>): Promise<WeightStore>
+}
+
+export interface JoinOptions {
+  readonly client: string
+  readonly link: ClientLink
+  readonly backend: Backend
+  /** Worker of the backend that this client's programs live in. */
+  readonly lane: number
+  openModel(welcome: MessageOf<'welcome'>): Promise<ClientModel>
+  openData(welcome: MessageOf<'welcome'>, model: ClientModel): Promise<ClientData>
+  readonly moments: MomentsStore
+  readonly onEvent?: (event: TrainerEvent) => void
+}
+
+/** Resolves when the run is over. @throws UserError whatever keeps the client from taking part. */
+export function joinRun({ client, link, backend, lane, openModel, openData, moments, onEvent }: JoinOptions): Promise<void> {
+  return train({
+    client,
+    link,
+    moments,
+    ...(onEvent ? { onEvent } : {}),
+    async equip(welcome, exchange, watch) {
+      const { config } = welcome
+      const model = await openModel(welcome)
+      const layer = cutOfRun(model, config.split)
+      const names = weightsOfSides(model.definition, layer).bottom
+      checkSameModel(model, welcome.model, names)
+      const data = await openData(welcome, model)
+      const setting: StageSetting = {
+        backend,
+        model: model.definition,
+        weights: await model.weights(names),
+        lora: loraOfRun(model, config.lora).setting,
+        smoothing: config.train.label_smoothing_factor,
+        recomputeAll: config.train.gradient_checkpointing,
+        lane,
+      }
+      const codecs = { activations: config.transport.activation_codec, gradients: config.transport.gradient_codec }
+      const worker =
+        layer === null
+          ? wholeWorker(await openTop(setting, null), watch)
+          : splitWorker(await openBottom(setting, layer), exchange, codecs, watch)
+      return { data, worker }
+    },
+  })
+}
+
+export interface HelloFacts {
+  readonly client: string
+  readonly token: string | null
+  readonly part: Part | null
+  readonly ownData: boolean
+  readonly engine: string
+  readonly software: string
+}
+
+/** The first message of every connection. */
+export function helloOf({ client, token, part, ownData, engine, software }: HelloFacts): MessageOf<'hello'> {
+  return {
+    type: 'hello',
+    protocol: PROTOCOL_VERSION,
+    client,
+    token,
+    resume: false,
+    part,
+    own_data: ownData,
+    capabilities: { codecs: CODECS.map(({ name }) => name), engine, software },
+  }
+}
+
+/** Kept moments of the last two rounds, in memory: for clients that live as long as their run. */
+export function memoryMoments(): MomentsStore {
+  const kept = new Map<number, Parameters<MomentsStore['save']>[1]>()
+  return {
+    async save(round, moments) {
+      kept.set(round, moments)
+      for (const old of kept.keys()) if (kept.size > 2) kept.delete(old)
+    },
+    async load(round) {
+      return kept.get(round) ?? null
+    },
+  }
+}

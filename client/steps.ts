@@ -1,0 +1,107 @@
+/**
+ * @file One local step's gradients, in the two ways there are: through the server (split), or on the client alone.
+ */
+import type { BottomStage, TopStage } from '../shared/model/stage.js'
+import { codecByName } from '../shared/protocol/codec/index.js'
+import { i32ToBytes, maskToBytes } from '../shared/protocol/coded.js'
+import type { Activations, Gradients, MessageOf } from '../shared/protocol/messages.js'
+import { f32, type F32Tensor, type NamedTensors } from '../shared/tensor.js'
+import type { Batch } from '../shared/train/batch.js'
+import type { MaskKey } from '../shared/train/dropout.js'
+
+/** Where in the run a micro-batch stands; `attempt` counts restarts of its round. */
+export interface MicroPlace extends MaskKey {
+  readonly attempt: number
+}
+
+export interface MicroResult {
+  /** Summed plain nll of the scored tokens, nats. */
+  readonly nll: number
+  readonly grads: ReadonlyMap<string, F32Tensor>
+}
+
+/** What a client can do with its blocks. */
+export interface Worker {
+  readonly adapterNames: readonly string[]
+  /** Forward, loss and backward of one micro-batch. */
+  train(batch: Batch, normalizer: number, adapter: NamedTensors, place: MicroPlace): Promise<MicroResult>
+  /** Summed plain nll of a held-out batch. */
+  evaluate(batch: Batch, adapter: NamedTensors, place: Omit<MicroPlace, 'seed' | 'client'>): Promise<number>
+  dispose(): Promise<void>
+}
+
+/** The way to the server: sends activations, and resolves with what it answers. */
+export interface Exchange {
+  gradients(message: Activations): Promise<Gradients>
+  loss(message: Activations): Promise<MessageOf<'loss'>>
+}
+
+/** A stopwatch that the trainer reads at a round's end. */
+export interface Stopwatch {
+  computing<T>(work: Promise<T>): Promise<T>
+}
+
+export interface CodecNames {
+  readonly activations: string
+  readonly gradients: string
+}
+
+/** The bottom blocks here, the top at the server. */
+export function splitWorker(bottom: BottomStage, exchange: Exchange, codecs: CodecNames, watch: Stopwatch): Worker {
+  const message = (
+    batch: Batch,
+    hidden: F32Tensor,
+    purpose: Activations['purpose'],
+    normalizer: number,
+    place: Omit<MicroPlace, 'seed' | 'client'>,
+  ): Activations => ({
+    type: 'activations',
+    round: place.round,
+    attempt: place.attempt,
+    step: place.step,
+    micro: place.micro,
+    hop: 0,
+    purpose,
+    lengths: i32ToBytes(batch.lengths),
+    hidden: codecByName(codecs.activations).encode(hidden.data, hidden.shape, { purpose: 'activations' }),
+    scored: maskToBytes(batch.scoredMask),
+    targets: i32ToBytes(batch.targets.data),
+    normalizer,
+  })
+  return {
+    adapterNames: bottom.adapterNames,
+    async train(batch, normalizer, adapter, place) {
+      const { hidden, pending } = await watch.computing(bottom.forward(batch, adapter, place))
+      let gradient: F32Tensor
+      let nll: number
+      try {
+        const reply = await exchange.gradients(message(batch, hidden, 'train', normalizer, place))
+        gradient = f32(hidden.shape, codecByName(codecs.gradients).decode(reply.hidden, hidden.shape))
+        nll = reply.nll ?? NaN
+      } catch (error) {
+        await bottom.discard(pending)
+        throw error
+      }
+      return { nll, grads: await watch.computing(bottom.backward(pending, gradient)) }
+    },
+    async evaluate(batch, adapter, place) {
+      const hidden = await watch.computing(bottom.evaluate(batch, adapter))
+      const { nll } = await exchange.loss(message(batch, hidden, 'evaluate', batch.targets.data.length, place))
+      return nll ?? NaN
+    },
+    dispose: () => bottom.dispose(),
+  }
+}
+
+/** The whole model here. */
+export function wholeWorker(whole: TopStage, watch: Stopwatch): Worker {
+  return {
+    adapterNames: whole.adapterNames,
+    async train(batch, normalizer, adapter, place) {
+      const { nll, grads } = await watch.computing(whole.train(batch, normalizer, adapter, place))
+      return { nll, grads }
+    },
+    evaluate: (batch, adapter) => watch.computing(whole.evaluate(batch, adapter)),
+    dispose: () => whole.dispose(),
+  }
+}
