@@ -8,15 +8,15 @@ import { onnxBackend } from '../../shared/backend/onnx/onnx.node.js'
 import { UserError } from '../../shared/errors.js'
 import { gpt2 } from '../../shared/model/families/gpt2.js'
 import { loadTokenizer } from '../../shared/model/tokenizer.node.js'
-import { tokeniseDocument } from '../../datasets/tokenise.js'
 import { modelCard } from './card.js'
 import { loadPretrainConfig } from './config.js'
 import { dividedCorpus } from './corpus.js'
+import { trainingData } from './data.js'
+import { openEvaluation } from './evaluation.js'
 import { initialWeights } from './initial.js'
 import { writeModelFolder } from './model-folder.js'
 import { pretrain } from './run.js'
 import { openTrainer } from './trainer.js'
-import { tokenStream } from './windows.js'
 
 const USAGE = 'give it as: pretrain.js RECIPE.yaml [--out FOLDER] [--minutes N] [--tokenizer FOLDER]'
 
@@ -52,15 +52,16 @@ async function main({ recipe, out, minutes, tokenizer: tokenizerFolder }: Option
   const model = gpt2.parse(config.model)
   const tokenizer = await loadTokenizer(tokenizerFolder)
   const corpus = await dividedCorpus()
-  const stream = tokenStream(corpus.train, tokenizer)
-  const heldOut = corpus.heldOut.flatMap(({ text }) => tokeniseDocument(text, tokenizer, { maxLength: config.train.window_tokens }).rows)
+  const data = trainingData(corpus, tokenizer, config.train.window_tokens)
   const weights = initialWeights(model, config.model.initializer_range, config.seed)
   const backend = onnxBackend({ threads: config.engine.threads, lanes: 1 })
   const write = (folderWeights: typeof weights, card: string): Promise<void> =>
     writeModelFolder(out, config.model, folderWeights, tokenizerFolder, card)
   try {
-    const trainer = await openTrainer(backend, { family: gpt2, config: model }, weights, config.train)
-    const outcome = await pretrain(trainer, weights, { stream, heldOut }, config, {
+    const definition = { family: gpt2, config: model }
+    const trainer = await openTrainer(backend, definition, weights, config.train)
+    const evaluation = await openEvaluation(backend, definition)
+    const outcome = await pretrain({ trainer, evaluation }, weights, data, config, {
       minutes,
       now: () => performance.now() / 1000,
       async onMilestone(milestone, best) {
@@ -73,7 +74,7 @@ async function main({ recipe, out, minutes, tokenizer: tokenizerFolder }: Option
       model,
       parameters: [...weights.values()].reduce((sum, { data }) => sum + data.length, 0),
       trainDocuments: corpus.train.length,
-      trainTokens: stream.length,
+      trainTokens: data.stream.length,
       heldOutTitles: corpus.heldOut.map(({ title }) => title),
       outcome,
       minutes,

@@ -1,7 +1,6 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { tokeniseDocument } from '../../datasets/tokenise.js'
 import { referenceBackend } from '../../shared/backend/reference.js'
@@ -11,6 +10,7 @@ import { tinyTokenizer, tinyTokenizerFiles } from '../../shared/model/testing/to
 import { loadTokenizer } from '../../shared/model/tokenizer.node.js'
 import { f32, type F32Tensor } from '../../shared/tensor.js'
 import { parsePretrainConfig } from './config.js'
+import { openEvaluation } from './evaluation.js'
 import { initialWeights } from './initial.js'
 import { writeModelFolder } from './model-folder.js'
 import { pretrain, type Milestone, type RunOptions } from './run.js'
@@ -44,11 +44,13 @@ afterAll(async () => {
 async function trained(changes: Partial<RunOptions> = {}, rate = config.train.learning_rate) {
   const recipe = { ...config, train: { ...config.train, learning_rate: rate } }
   const weights = initialWeights(model, config.model.initializer_range, config.seed)
-  const trainer = await openTrainer(backend, { family: gpt2, config: model }, weights, recipe.train)
+  const definition = { family: gpt2, config: model }
+  const trainer = await openTrainer(backend, definition, weights, recipe.train)
+  const evaluation = await openEvaluation(backend, definition)
   const milestones: Milestone[] = []
   const options: RunOptions = { minutes: null, now: () => 0, onMilestone: async (milestone) => void milestones.push(milestone), ...changes }
-  const outcome = await pretrain(trainer, weights, { stream, heldOut }, recipe, options)
-  return { outcome, milestones, trainer }
+  const outcome = await pretrain({ trainer, evaluation }, weights, { stream, heldOut }, recipe, options)
+  return { outcome, milestones, evaluation }
 }
 
 describe('pre-training a tiny model', () => {
@@ -93,7 +95,7 @@ describe('pre-training a tiny model', () => {
     const { tokenizer: tokenizerJson, config: tokenizerConfig } = tinyTokenizerFiles()
     await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(tokenizerJson))
     await writeFile(join(folder, 'tokenizer_config.json'), JSON.stringify(tokenizerConfig))
-    const { outcome, trainer } = await trained()
+    const { outcome, evaluation } = await trained()
     const target = join(folder, 'model')
     await writeModelFolder(target, config.model, outcome.best, folder, '# Tiny\n')
 
@@ -105,7 +107,7 @@ describe('pre-training a tiny model', () => {
     }
     expect([...checkpoint.tensors.keys()].sort()).toEqual([...read.keys()].sort())
     await checkpoint.close()
-    const { nll, tokens } = await trainer.evaluate(heldOut, read, 2)
+    const { nll, tokens } = await evaluation.evaluate(heldOut, read, 2)
     expect(nll! / tokens).toBe(outcome.heldOut.loss)
     expect((await loadTokenizer(target)).encode('the state', { specialTokens: true })).toEqual(
       tokenizer.encode('the state', { specialTokens: true }),

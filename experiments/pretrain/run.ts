@@ -4,18 +4,13 @@
 import { UserError } from '../../shared/errors.js'
 import { lossReport, type LossReport } from '../../shared/train/metrics.js'
 import { scheduledRate } from '../../shared/train/schedule.js'
-import type { TokenRow } from '../../shared/train/rows.js'
 import type { F32Tensor, NamedTensors } from '../../shared/tensor.js'
 import type { PretrainConfig } from './config.js'
+import type { TrainingData } from './data.js'
+import type { Evaluation } from './evaluation.js'
 import type { WholeModelTrainer } from './trainer.js'
 import { windowsOf } from './windows.js'
 import { roundedToHalf } from './model-folder.js'
-
-export interface TrainingData {
-  /** i32 [tokens]; see windows.ts. */
-  readonly stream: Int32Array
-  readonly heldOut: readonly TokenRow[]
-}
 
 export interface Milestone {
   /** Steps made. */
@@ -45,6 +40,11 @@ export interface Outcome {
   readonly seconds: number
 }
 
+export interface Programs {
+  readonly trainer: WholeModelTrainer
+  readonly evaluation: Evaluation
+}
+
 export interface RunOptions {
   /** Wall time after which training ends. The schedule then follows the clock and not `train.steps`, so the run cannot be repeated exactly. */
   readonly minutes: number | null
@@ -59,13 +59,13 @@ export interface RunOptions {
  * @throws UserError ROUND_FAILED if the loss stops being a number.
  */
 export async function pretrain(
-  trainer: WholeModelTrainer,
+  { trainer, evaluation }: Programs,
   weights: ReadonlyMap<string, F32Tensor>,
   { stream, heldOut }: TrainingData,
   config: PretrainConfig,
   { minutes, now, onMilestone }: RunOptions,
 ): Promise<Outcome> {
-  const { train, evaluation, seed } = config
+  const { train, seed } = config
   const start = now()
   const schedule = {
     type: 'cosine' as const,
@@ -74,14 +74,14 @@ export async function pretrain(
     positions: train.steps,
   }
   const position = (step: number): number => (minutes === null ? step : (train.steps * (now() - start)) / (minutes * 60))
-  const sample = spread(heldOut, evaluation.rows)
+  const sample = spread(heldOut, config.evaluation.rows)
   let best = { weights: roundedToHalf(weights), step: 0, loss: Infinity }
   let step = 0
   let losses: number[] = []
 
   const milestone = async (learningRate: number, gradientNorm: number): Promise<void> => {
     const rounded = roundedToHalf(weights)
-    const report = lossReport(await trainer.evaluate(sample, rounded, train.batch_size))
+    const report = lossReport(await evaluation.evaluate(sample, rounded, train.batch_size))
     const isBest = report.loss !== null && report.loss < best.loss
     if (isBest) best = { weights: rounded, step, loss: report.loss ?? Infinity }
     const trainLoss = losses.reduce((sum, loss) => sum + loss, 0) / losses.length
@@ -98,10 +98,10 @@ export async function pretrain(
     losses.push(loss)
     step++
     at = position(step)
-    if (at >= train.steps || step % evaluation.every_steps === 0) await milestone(rate, gradientNorm)
+    if (at >= train.steps || step % config.evaluation.every_steps === 0) await milestone(rate, gradientNorm)
   }
   const seconds = now() - start
-  const report = lossReport(await trainer.evaluate(heldOut, best.weights, train.batch_size))
+  const report = lossReport(await evaluation.evaluate(heldOut, best.weights, train.batch_size))
   const tokens = step * train.batch_size * train.window_tokens
   return { best: best.weights, bestStep: best.step, heldOut: report, steps: step, tokens, seconds }
 }
