@@ -5,6 +5,7 @@
  * its session waits; a new connection with the same session id and token goes on where the old one broke.
  */
 import { createServer, type RequestListener, type Server as HttpServer } from 'node:http'
+import type { Socket as NetSocket } from 'node:net'
 import { Server, type Socket } from 'socket.io'
 import { UserError } from '../shared/errors.js'
 import { Opening, type Frames, type Wire } from '../shared/protocol/frames.js'
@@ -63,6 +64,11 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   const limits = options.limits ?? DEFAULT_LIMITS
   const helloMs = (options.helloSeconds ?? HELLO_SECONDS) * 1000
   const http = createServer(options.httpHandler ?? ((_request, response) => response.writeHead(404).end()))
+  const connections = new Set<NetSocket>()
+  http.on('connection', (connection) => {
+    connections.add(connection)
+    connection.once('close', () => connections.delete(connection))
+  })
   await bind(http, options.host, options.port)
   const io = new Server(http, {
     transports: ['websocket'],
@@ -87,13 +93,13 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     port,
     async close(reason) {
       clearInterval(heartbeats)
-      const sockets = [...io.sockets.sockets.values()]
-      const gone = sockets.map((socket) => new Promise((resolve) => socket.once('disconnect', resolve)))
       for (const { session } of [...sessions.values()]) await session.close(reason)
-      for (const socket of sockets) if (socket.connected) socket.conn.close()
-      // io.close() throws away what is still in a connection's buffer.
+      for (const socket of io.sockets.sockets.values()) socket.conn.close()
+      // io.close() throws away what is still in a connection's buffer, and waits for those that do not answer a farewell.
+      const gone = [...connections].map((connection) => new Promise((resolve) => connection.once('close', resolve)))
       const patience = new Promise((resolve) => setTimeout(resolve, FAREWELL_MS).unref())
       await Promise.race([Promise.all(gone), patience])
+      for (const connection of connections) connection.destroy()
       await io.close()
     },
   }

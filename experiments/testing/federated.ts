@@ -2,20 +2,17 @@
  * @file Runs a golden federated case by the functions that `run` uses. Injected are only the rows, the reported examples and the start adapter.
  */
 import { fileURLToPath } from 'node:url'
-import type { ClientData } from '../../client/data.js'
-import { helloOf, joinRun, memoryMoments } from '../../client/join.js'
-import type { Clock, RunObserver } from '../../server/observer.js'
-import { silentObserver } from '../../server/observer.js'
-import { startServer } from '../../server/start.js'
+import type { Clock } from '../../server/observer.js'
 import type { Backend } from '../../shared/backend/backend.js'
 import { parseConfig } from '../../shared/config/parse.js'
 import type { Config } from '../../shared/config/schema.js'
 import { goldenBatch, openGolden, readAdapter, readJson, readTensors } from '../../shared/model/testing/golden.js'
-import type { ClientLink, ServerLink } from '../../shared/protocol/link.js'
-import { memoryLinkPair, type MemoryLinkPair } from '../../shared/protocol/memory-link.js'
 import { codecByName } from '../../shared/protocol/codec/index.js'
+import { memoryLinkPair, type MemoryLinkPair } from '../../shared/protocol/memory-link.js'
 import type { StepLine } from '../../shared/run-records.js'
 import type { F32Tensor } from '../../shared/tensor.js'
+import type { Connect } from './links.js'
+import { runTogether } from './together.js'
 
 export interface FederatedGolden {
   readonly top: 'joint' | 'sequential' | 'replicated'
@@ -50,7 +47,7 @@ export function federatedFile(name: string, file: string): string {
 }
 
 export interface FederatedRun {
-  readonly lines: StepLine[]
+  readonly lines: readonly StepLine[]
   readonly adapter: Map<string, F32Tensor>
   /** dLoss/dZ of each client's micro-batches of the first step, by `client0.micro0`. */
   readonly firstGradients: Map<string, Float32Array>
@@ -91,76 +88,42 @@ export function loadFederated(name: string): FederatedGolden {
   return readJson(federatedFile(name, 'golden.json'))
 }
 
-/** How links are made; the default is memory. */
-export type Connect = (client: string, attach: (link: ServerLink) => void) => Promise<ClientLink>
-
+/** @param connect how clients are joined; the default is memory. A case with a dropped step needs that. */
 export async function runFederated(name: string, backend: Backend, connect?: Connect): Promise<FederatedRun> {
   const golden = loadFederated(name)
-  const base = openGolden('gpt2')
-  const config = federatedConfig(golden)
-  const model = {
-    definition: base.model,
-    architecture: base.model.family.architecture(base.model.config),
-    name: 'golden',
-    digest: { model: 'golden', tensors: new Map<string, string>() },
-    parameters: 0,
-    weights: async () => base.weights,
-  }
   const batches = readTensors(federatedFile(name, 'batches.safetensors'))
-  const lines: StepLine[] = []
   const clock = manualClock()
-  const deadline = new Deadlines(golden, clock, lines)
-  const observer: RunObserver = {
-    ...silentObserver,
-    step(line) {
-      lines.push(line)
-      deadline.check()
-    },
+  const deadlines = new Deadlines(golden, clock)
+  const overHeldMemory: Connect = async (hello, attach) => {
+    const pair = memoryLinkPair({ hello })
+    deadlines.hold(hello.client, pair)
+    attach(pair.server)
+    return pair.client
   }
-  const started = await startServer({
-    config,
-    run: name,
-    model,
-    weights: base.weights,
+  const { steps, adapter, gradients } = await runTogether({
+    config: federatedConfig(golden),
     backend,
-    observer,
-    token: null,
-    start: base.adapter,
+    start: openGolden('gpt2').adapter,
+    connect: connect ?? overHeldMemory,
     clock,
-  })
-  const firstGradients = new Map<string, Float32Array>()
-  const clients = Array.from({ length: golden.clients }, async (_, index) => {
-    const client = `client-${index}`
-    let link: ClientLink
-    if (connect) link = await connect(client, (end) => started.server.attach(end))
-    else {
-      const pair = memoryLinkPair({
-        hello: helloOf({ client, token: null, part: null, ownData: true, engine: backend.name, software: 'test' }),
-      })
-      deadline.hold(index, pair)
-      started.server.attach(pair.server)
-      link = pair.client
-    }
-    link.onTraffic((_, message) => {
-      if (message.type === 'gradients' && message.round === 1 && message.step === 0)
-        firstGradients.set(`client${index}.micro${message.micro}`, codecByName('fp32').decode(message.hidden, message.hidden.shape))
-    })
-    const data: ClientData = {
-      examples: golden.weights[index],
-      tokens: golden.weights[index],
+    onStep: (line) => deadlines.check(line),
+    data: golden.weights.map((weight, index) => () => ({
+      examples: weight,
+      tokens: weight,
       evalExamples: 0,
       localStep: (round, step) =>
         Array.from({ length: golden.accumulate }, (_, micro) =>
           goldenBatch(batches, `client${index}.round${round}.step${step}.micro${micro}.`),
         ),
       *evaluation() {},
-    }
-    await joinRun({ client, link, backend, lane: 0, openModel: async () => model, openData: async () => data, moments: memoryMoments() })
+    })),
   })
-  await Promise.all([started.server.finished, ...clients])
-  const adapter = started.server.adapter()
-  await started.dispose()
-  return { lines, adapter, firstGradients }
+  const firstGradients = new Map<string, Float32Array>()
+  for (const [key, { hidden }] of gradients) {
+    const [, client, micro] = /^client-(\d+)\/1\/0\/(\d+)$/.exec(key) ?? []
+    if (micro !== undefined) firstGradients.set(`client${client}.micro${micro}`, codecByName('fp32').decode(hidden, hidden.shape))
+  }
+  return { lines: steps, adapter, firstGradients }
 }
 
 export function goldenAdapter(name: string): Map<string, F32Tensor> {
@@ -192,31 +155,36 @@ function manualClock(): Clock & { advance(ms: number): void } {
 /** Holds back each dropped step's activations, and lets its deadline pass when all others are in. */
 class Deadlines {
   private readonly held = new Map<string, { caught: boolean; release: () => void }>()
+  /** Clients that are through with a step, by `round/step`. */
+  private readonly inTime = new Map<string, number>()
 
   constructor(
     private readonly golden: FederatedGolden,
     private readonly clock: ReturnType<typeof manualClock>,
-    private readonly lines: readonly StepLine[],
   ) {}
 
-  hold(index: number, pair: MemoryLinkPair): void {
-    for (const [client, round, step] of this.golden.dropped) {
-      if (client !== index) continue
+  hold(client: string, pair: MemoryLinkPair): void {
+    for (const [index, round, step] of this.golden.dropped) {
+      if (client !== `client-${index}`) continue
       const back = pair.hold((message) => message.type === 'activations' && message.round === round + 1 && message.step === step)
       const entry = { caught: false, release: () => back.release() }
       this.held.set(`${round + 1}/${step}`, entry)
       void back.caught.then(() => {
         entry.caught = true
-        this.check()
+        this.letPass()
       })
     }
   }
 
-  check(): void {
+  check({ round, step, client }: StepLine): void {
+    const key = `${round}/${step}`
+    if (client !== null) this.inTime.set(key, (this.inTime.get(key) ?? 0) + 1)
+    this.letPass()
+  }
+
+  private letPass(): void {
     for (const [key, { caught, release }] of this.held) {
-      const [round, step] = key.split('/').map(Number)
-      const inTime = this.lines.filter((line) => line.round === round && line.step === step && line.client !== null).length
-      if (!caught || inTime < this.golden.clients - 1) continue
+      if (!caught || (this.inTime.get(key) ?? 0) < this.golden.clients - 1) continue
       this.held.delete(key)
       // A turn later, so that the machine has finished with the event that brought us here.
       setImmediate(() => {
