@@ -1,4 +1,4 @@
 import { referenceBackend } from './reference.js'
 import { describeBackend } from './testing/contract.js'
 
-describeBackend('reference', referenceBackend)
+describeBackend('reference', referenceBackend, { threaded: false })

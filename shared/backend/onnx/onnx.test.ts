@@ -1,4 +1,4 @@
 import { describeBackend } from '../testing/contract.js'
 import { onnxBackend } from './onnx.node.js'
 
-describeBackend('onnx', onnxBackend)
+describeBackend('onnx', onnxBackend, { threaded: true })

@@ -17,8 +17,12 @@ export interface OpCase {
   readonly inputs: readonly OpInput[]
   readonly attributes?: Attributes
   /** One program serves all of these. */
-  readonly sizes: readonly Readonly<Record<string, number>>[]
+  readonly sizes: readonly Sizes[]
+  /** Large enough that a backend shares the work among threads. */
+  readonly large: Sizes
 }
+
+type Sizes = Readonly<Record<string, number>>
 
 function real(shape: readonly Dim[], fill: Fill = 'normal'): OpInput {
   return { dtype: 'f32', shape, fill }
@@ -51,43 +55,55 @@ const PLACES: OpInput = {
 }
 
 /** One row without padding, one token, and rows of unlike lengths. */
-const PACKED = [
-  { batch: 1, longest: 3, tokens: 3 },
-  { batch: 1, longest: 1, tokens: 1 },
-  { batch: 3, longest: 4, tokens: 9 },
-]
-const ROWS = [{ n: 5 }, { n: 1 }, { n: 64 }]
-const MATRICES = [
-  { m: 5, k: 8 },
-  { m: 1, k: 1 },
-  { m: 33, k: 48 },
-]
-const BATCHES = [
-  { batch: 2, m: 5, k: 8 },
-  { batch: 1, m: 1, k: 16 },
-]
+const PACKED = {
+  sizes: [
+    { batch: 1, longest: 3, tokens: 3 },
+    { batch: 1, longest: 1, tokens: 1 },
+    { batch: 3, longest: 4, tokens: 9 },
+  ],
+  large: { batch: 8, longest: 200, tokens: 8 * 200 - 28 },
+}
+const ROWS = { sizes: [{ n: 5 }, { n: 1 }, { n: 64 }], large: { n: 5000 } }
+const MATRICES = {
+  sizes: [
+    { m: 5, k: 8 },
+    { m: 1, k: 1 },
+    { m: 33, k: 48 },
+  ],
+  large: { m: 300, k: 257 },
+}
+const BATCHES = {
+  sizes: [
+    { batch: 2, m: 5, k: 8 },
+    { batch: 1, m: 1, k: 16 },
+  ],
+  large: { batch: 8, m: 60, k: 100 },
+}
 
 function unary(...inputs: readonly OpInput[]): OpCase[] {
-  return [{ title: 'any shape', inputs, sizes: [{ n: 4 }, { n: 1 }, { n: 500 }] }]
+  return [{ title: 'any shape', inputs, sizes: [{ n: 4 }, { n: 1 }, { n: 500 }], large: { n: 3000 } }]
 }
 
 const UNARY = unary(real(['n', 3, 7]))
 
 const BINARY: OpCase[] = [
-  { title: 'one shape', inputs: [real(['n', 5]), real(['n', 5], 'positive')], sizes: ROWS },
-  { title: 'a row and a column', inputs: [real(['n', 1]), real([1, 6], 'positive')], sizes: ROWS },
-  { title: 'a vector', inputs: [real([6]), real(['n', 6], 'positive')], sizes: ROWS },
-  { title: 'a scalar', inputs: [real(['n', 2]), real([], 'positive')], sizes: ROWS },
+  { title: 'one shape', inputs: [real(['n', 5]), real(['n', 5], 'positive')], ...ROWS },
+  { title: 'a row and a column', inputs: [real(['n', 1]), real([1, 6], 'positive')], ...ROWS },
+  { title: 'a vector', inputs: [real([6]), real(['n', 6], 'positive')], ...ROWS },
+  { title: 'a scalar', inputs: [real(['n', 2]), real([], 'positive')], ...ROWS },
 ]
 
-/** The four ways to transpose, for operands with axes `lead` before [m, k] and [k, 6]. */
-function products(lead: readonly Dim[], sizes: OpCase['sizes']): OpCase[] {
+/** The four ways to transpose, for operands with axes `lead` before [m, k] and [k, columns]. */
+function products(lead: readonly Dim[], columns: number, sizes: Pick<OpCase, 'sizes' | 'large'>): OpCase[] {
   return [false, true].flatMap((transposeA) =>
     [false, true].map((transposeB) => ({
-      title: `A${transposeA ? '^T' : ''} B${transposeB ? '^T' : ''}`,
-      inputs: [real([...lead, ...(transposeA ? ['k', 'm'] : ['m', 'k'])]), real([...lead, ...(transposeB ? [6, 'k'] : ['k', 6])])],
+      title: `A${transposeA ? '^T' : ''} B${transposeB ? '^T' : ''}, ${columns} columns`,
+      inputs: [
+        real([...lead, ...(transposeA ? ['k', 'm'] : ['m', 'k'])]),
+        real([...lead, ...(transposeB ? [columns, 'k'] : ['k', columns])]),
+      ],
       attributes: { transposeA, transposeB },
-      sizes,
+      ...sizes,
     })),
   )
 }
@@ -110,70 +126,72 @@ export const opCases: Readonly<Record<OpName, readonly OpCase[]>> = {
   log: unary(real(['n', 9], 'positive')),
   sqrt: unary(real(['n', 9], 'positive')),
   softmax: [
-    { title: 'over keys', inputs: [real(['batch', 'm', 'k'])], sizes: BATCHES },
-    { title: 'of a vector', inputs: [real(['k'])], sizes: MATRICES },
+    { title: 'over keys', inputs: [real(['batch', 'm', 'k'])], ...BATCHES },
+    { title: 'of a vector', inputs: [real(['k'])], ...MATRICES },
   ],
   sum: [
-    { title: 'the last axis', inputs: [real(['n', 24])], attributes: { axes: [1] }, sizes: ROWS },
-    { title: 'the first axis', inputs: [real(['n', 3])], attributes: { axes: [0] }, sizes: ROWS },
-    { title: 'two axes', inputs: [real(['n', 3, 4])], attributes: { axes: [0, 2] }, sizes: ROWS },
+    { title: 'the last axis', inputs: [real(['n', 24])], attributes: { axes: [1] }, ...ROWS },
+    { title: 'the first axis', inputs: [real(['n', 3])], attributes: { axes: [0] }, ...ROWS },
+    { title: 'two axes', inputs: [real(['n', 3, 4])], attributes: { axes: [0, 2] }, ...ROWS },
   ],
   sum_to: [
-    { title: 'a leading axis away', inputs: [real(['n', 7])], attributes: { shape: [7] }, sizes: ROWS },
-    { title: 'an axis to 1', inputs: [real(['n', 7])], attributes: { shape: ['n', 1] }, sizes: ROWS },
-    { title: 'a leading axis away and one to 1', inputs: [real([2, 'n', 7])], attributes: { shape: ['n', 1] }, sizes: ROWS },
-    { title: 'to a scalar', inputs: [real(['n', 7])], attributes: { shape: [] }, sizes: ROWS },
+    { title: 'a leading axis away', inputs: [real(['n', 7])], attributes: { shape: [7] }, ...ROWS },
+    { title: 'an axis to 1', inputs: [real(['n', 7])], attributes: { shape: ['n', 1] }, ...ROWS },
+    { title: 'a leading axis away and one to 1', inputs: [real([2, 'n', 7])], attributes: { shape: ['n', 1] }, ...ROWS },
+    { title: 'to a scalar', inputs: [real(['n', 7])], attributes: { shape: [] }, ...ROWS },
   ],
   broadcast_to: [
-    { title: 'new leading axes', inputs: [real([4]), real(['n'])], attributes: { shape: ['n', 'n', 4] }, sizes: ROWS },
-    { title: 'an axis of 1', inputs: [real(['n', 1])], attributes: { shape: ['n', 3] }, sizes: ROWS },
+    { title: 'new leading axes', inputs: [real([4]), real(['n'])], attributes: { shape: ['n', 'n', 4] }, ...ROWS },
+    { title: 'an axis of 1', inputs: [real(['n', 1])], attributes: { shape: ['n', 3] }, ...ROWS },
   ],
   reshape: [
-    { title: 'to heads', inputs: [real(['batch', 'm', 6])], attributes: { shape: ['batch', 'm', 2, 3] }, sizes: BATCHES },
-    { title: 'flat', inputs: [real(['batch', 'm', 6])], attributes: { shape: ['batch*m', 6] }, sizes: BATCHES },
+    { title: 'to heads', inputs: [real(['batch', 'm', 6])], attributes: { shape: ['batch', 'm', 2, 3] }, ...BATCHES },
+    { title: 'flat', inputs: [real(['batch', 'm', 6])], attributes: { shape: ['batch*m', 6] }, ...BATCHES },
     {
       title: 'to sizes of other inputs',
       inputs: [real(['batch*m', 6]), real(['m']), real(['batch'])],
       attributes: { shape: ['batch', 'm', 6] },
-      sizes: BATCHES,
+      ...BATCHES,
     },
-    { title: 'integers', inputs: [{ ...SLOTS }], attributes: { shape: ['batch*longest'] }, sizes: PACKED.map((sizes) => ({ ...sizes })) },
+    { title: 'integers', inputs: [SLOTS], attributes: { shape: ['batch*longest'] }, ...PACKED },
   ],
   transpose: [
-    { title: 'two axes', inputs: [real(['m', 'k'])], attributes: { permutation: [1, 0] }, sizes: MATRICES },
-    { title: 'heads', inputs: [real(['batch', 'm', 2, 3])], attributes: { permutation: [0, 2, 1, 3] }, sizes: BATCHES },
+    { title: 'two axes', inputs: [real(['m', 'k'])], attributes: { permutation: [1, 0] }, ...MATRICES },
+    { title: 'heads', inputs: [real(['batch', 'm', 2, 3])], attributes: { permutation: [0, 2, 1, 3] }, ...BATCHES },
   ],
   split: [
-    { title: 'columns', inputs: [real(['n', 12])], attributes: { axis: 1, count: 3 }, sizes: ROWS },
-    { title: 'rows', inputs: [real([4, 'n'])], attributes: { axis: 0, count: 2 }, sizes: ROWS },
+    { title: 'columns', inputs: [real(['n', 12])], attributes: { axis: 1, count: 3 }, ...ROWS },
+    { title: 'rows', inputs: [real([4, 'n'])], attributes: { axis: 0, count: 2 }, ...ROWS },
   ],
   concat: [
-    { title: 'two, rows', inputs: [real(['n', 3]), real([2, 3])], attributes: { axis: 0 }, sizes: ROWS },
-    { title: 'three, columns', inputs: [real(['n', 3]), real(['n', 1]), real(['n', 2])], attributes: { axis: 1 }, sizes: ROWS },
+    { title: 'two, rows', inputs: [real(['n', 3]), real([2, 3])], attributes: { axis: 0 }, ...ROWS },
+    { title: 'three, columns', inputs: [real(['n', 3]), real(['n', 1]), real(['n', 2])], attributes: { axis: 1 }, ...ROWS },
   ],
   slice_like: [
-    { title: 'two, columns', inputs: [real(['n', 5]), real(['n', 3]), real(['n', 2])], attributes: { axis: 1 }, sizes: ROWS },
+    { title: 'two, columns', inputs: [real(['n', 5]), real(['n', 3]), real(['n', 2])], attributes: { axis: 1 }, ...ROWS },
     {
       title: 'three, rows',
       inputs: [real(['n+m+2', 3]), real(['n', 3]), real(['m', 3]), real([2, 3])],
       attributes: { axis: 0 },
       sizes: [{ n: 4, m: 1 }],
+      large: { n: 3000, m: 2000 },
     },
   ],
-  matmul: [...products(['batch', 2], BATCHES), ...products([], MATRICES)],
+  matmul: [...products(['batch', 2], 6, BATCHES), ...products([], 70, MATRICES)],
   gemm: [
-    ...products([], MATRICES),
+    ...products([], 6, MATRICES),
+    ...products([], 512, MATRICES),
     {
       title: 'with a bias',
       inputs: [real(['m', 'k']), real([6, 'k']), real([6])],
       attributes: PLAIN_PRODUCT,
-      sizes: MATRICES,
+      ...MATRICES,
     },
     {
       title: 'with an addend',
       inputs: [real(['m', 'k']), real([6, 'k']), real(['m', 6])],
       attributes: PLAIN_PRODUCT,
-      sizes: MATRICES,
+      ...MATRICES,
     },
   ],
   layer_norm: [
@@ -181,15 +199,15 @@ export const opCases: Readonly<Record<OpName, readonly OpCase[]>> = {
       title: 'rows',
       inputs: [real(['n', 32]), real([32]), real([32])],
       attributes: { epsilon: 1e-5 },
-      sizes: ROWS,
+      ...ROWS,
     },
   ],
-  gather: [{ title: 'rows of a table', inputs: [real([11, 4]), rowsOf(['n'], () => 11)], sizes: ROWS }],
-  scatter_rows: [{ title: 'repeated rows', inputs: [real(['n', 4]), rowsOf(['n'], () => 11)], attributes: { rows: [11] }, sizes: ROWS }],
-  unpack: [{ title: 'with padding', inputs: [real(['tokens', 4]), SLOTS, PLACES], sizes: PACKED }],
-  pack: [{ title: 'with padding', inputs: [real(['batch', 'longest', 4]), SLOTS, PLACES], sizes: PACKED }],
+  gather: [{ title: 'rows of a table', inputs: [real([11, 4]), rowsOf(['n'], () => 11)], ...ROWS }],
+  scatter_rows: [{ title: 'repeated rows', inputs: [real(['n', 4]), rowsOf(['n'], () => 11)], attributes: { rows: [11] }, ...ROWS }],
+  unpack: [{ title: 'with padding', inputs: [real(['tokens', 4]), SLOTS, PLACES], ...PACKED }],
+  pack: [{ title: 'with padding', inputs: [real(['batch', 'longest', 4]), SLOTS, PLACES], ...PACKED }],
   causal_mask: [
-    { title: 'all tokens', inputs: [real(['k'])], attributes: { size: ['k', 'k'] }, sizes: MATRICES },
+    { title: 'all tokens', inputs: [real(['k'])], attributes: { size: ['k', 'k'] }, ...MATRICES },
     {
       title: 'the last tokens',
       inputs: [real(['k']), real(['past'])],
@@ -198,7 +216,10 @@ export const opCases: Readonly<Record<OpName, readonly OpCase[]>> = {
         { k: 2, past: 3 },
         { k: 1, past: 0 },
       ],
+      large: { k: 300, past: 20 },
     },
   ],
-  cross_entropy_head: [{ title: 'a vocabulary', inputs: [real(['n', 16]), real([29, 16]), rowsOf(['n'], () => 29)], sizes: ROWS }],
+  cross_entropy_head: [
+    { title: 'a vocabulary', inputs: [real(['n', 16]), real([29, 16]), rowsOf(['n'], () => 29)], ...ROWS, large: { n: 600 } },
+  ],
 }

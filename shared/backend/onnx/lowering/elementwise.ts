@@ -9,6 +9,17 @@ export function direct(opType: string): Lowering {
   return (emit, call) => [emit.one(opType, call.names)]
 }
 
+/**
+ * As a reduction over an axis of 1. The runtime's Log computes a vector's last few elements by another routine than the others, so that bits
+ * depend on where an element stands and how threads share the work; its ReduceLogSum takes every logarithm alike.
+ */
+export function logarithm(emit: Emitter, x: string): string {
+  const last = emit.integers([-1])
+  return emit.one('ReduceLogSum', [emit.one('Unsqueeze', [x, last]), last], { attributes: { keepdims: { int: 0 } } })
+}
+
+export const log: Lowering = (emit, call) => [logarithm(emit, call.input(0).name)]
+
 export const positive: Lowering = (emit, call) => {
   const above = emit.one('Greater', [call.input(0).name, emit.floats([0])])
   return [emit.one('Cast', [above], { attributes: { to: { int: 1 } } })]

@@ -3,7 +3,7 @@
  */
 import type { OpName } from '../../../graph/ops/index.js'
 import type { Lowering } from './call.js'
-import { direct, gelu, geluGrad, positive } from './elementwise.js'
+import { direct, gelu, geluGrad, log, positive } from './elementwise.js'
 import { crossEntropyHead, gemm, layerNorm, matmul, softmax } from './products.js'
 import { gather, pack, scatterRows, unpack } from './rows.js'
 import { broadcastTo, causalMask, concat, reshape, sliceLike, split, sum, sumTo, transpose } from './shapes.js'
@@ -22,7 +22,7 @@ export const lowerings = {
   gelu_grad: geluGrad,
   gemm,
   layer_norm: layerNorm,
-  log: direct('Log'),
+  log,
   matmul,
   mul: direct('Mul'),
   neg: direct('Neg'),

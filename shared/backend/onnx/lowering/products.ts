@@ -3,6 +3,7 @@
  */
 import type { AttributeProto } from '../proto.js'
 import type { Lowering } from './call.js'
+import { logarithm } from './elementwise.js'
 
 /** A transposed weight is a flag of the product, never a transposed copy. */
 export const matmul: Lowering = (emit, call) => {
@@ -36,6 +37,6 @@ export const crossEntropyHead: Lowering = (emit, call) => {
   const column = emit.one('Unsqueeze', [targets.name, emit.integers([1])])
   const pick = (from: string): string =>
     emit.one('Squeeze', [emit.one('GatherElements', [from, column], { attributes: { axis: { int: 1 } } }), emit.integers([1])])
-  const nll = emit.one('Neg', [emit.one('Log', [emit.one('Max', [pick(probabilities), emit.floats([LEAST])])])])
+  const nll = emit.one('Neg', [logarithm(emit, emit.one('Max', [pick(probabilities), emit.floats([LEAST])]))])
   return [nll, emit.one('Add', [pick(logits), nll]), probabilities]
 }
