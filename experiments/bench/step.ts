@@ -16,18 +16,19 @@ import { adamw } from '../../shared/train/adamw.js'
 import { packBatch, type Batch } from '../../shared/train/batch.js'
 import { writeRandomWeights } from './random-weights.js'
 
+/** As config.json has them. */
 const SHAPES = {
-  gpt2: { n_embd: 768, n_layer: 12, n_head: 12 },
-  'gpt2-medium': { n_embd: 1024, n_layer: 24, n_head: 16 },
+  gpt2: { model_type: 'gpt2', vocab_size: 50257, n_embd: 768, n_layer: 12, n_head: 12 },
+  'gpt2-medium': { model_type: 'gpt2', vocab_size: 50257, n_embd: 1024, n_layer: 24, n_head: 16 },
 } as const
-const VOCABULARY = 50257
 const RANK = 8
 /** The first steps are slower: memory is allocated, and pages of the weights are read. */
 const WARM_UP_STEPS = 2
 const STEPS = 7
 
 interface StepOptions {
-  readonly shape: keyof typeof SHAPES
+  /** As config.json has it. */
+  readonly config: object
   readonly batch: number
   readonly seq: number
   /** Share of positions that carry a label: the last ones. */
@@ -68,18 +69,25 @@ export const benchStepCommand = defineCommand({
     threads: integerFlag(1, 1024).default(2),
     profile: z.string().optional(),
   }),
-  async run(_, __, { precision, engine, profile, ...options }) {
-    const { stepMs, peakMegabytes } = await measureStep({ ...options, ...(profile === undefined ? {} : { profile }) })
+  async run(_, __, { shape, precision, engine, profile, ...options }) {
+    const { stepMs, peakMegabytes } = await measureStep({
+      ...options,
+      config: SHAPES[shape],
+      ...(profile === undefined ? {} : { profile }),
+    })
     const median = stepMs[Math.floor(stepMs.length / 2)]!
     const data = {
-      ...{ shape: options.shape, batch: options.batch, seq: options.seq, scored: options.scored },
-      ...{ rank: RANK, precision, engine, threads: options.threads },
+      shape,
+      ...options,
+      rank: RANK,
+      precision,
+      engine,
       median_ms: tenths(median),
       min_ms: tenths(stepMs[0]!),
       tokens_per_s: tenths((options.batch * options.seq * 1000) / median),
       rss_mb: Math.round(peakMegabytes),
     }
-    const text = `${options.shape}, ${options.batch} rows of ${options.seq} tokens, ${options.threads} threads: median ${data.median_ms} ms, best ${data.min_ms} ms, ${data.tokens_per_s} tokens/s, at most ${data.rss_mb} MB`
+    const text = `${shape}, ${options.batch} rows of ${options.seq} tokens, ${options.threads} threads: median ${data.median_ms} ms, best ${data.min_ms} ms, ${data.tokens_per_s} tokens/s, at most ${data.rss_mb} MB`
     return { data, text }
   },
 })
@@ -90,8 +98,8 @@ function tenths(value: number): number {
 
 /** Works in a temporary folder, which it removes. */
 export async function measureStep(options: StepOptions): Promise<StepTimes> {
-  const model = { family: gpt2, config: gpt2.parse({ model_type: 'gpt2', vocab_size: VOCABULARY, ...SHAPES[options.shape] }) }
-  const folder = await mkdtemp(join(tmpdir(), 'cutlayer-bench-'))
+  const model = { family: gpt2, config: gpt2.parse(options.config) }
+  const folder = await mkdtemp(join(tmpdir(), `cutlayer-bench-${process.pid}-`))
   const profile = options.profile === undefined ? {} : { profile: options.profile }
   // Nothing else is to run on these threads, so they may poll; a training run does neither this nor have one lane only.
   const backend = onnxBackend({ threads: options.threads, lanes: 1, spinning: true, ...profile })
@@ -102,7 +110,7 @@ export async function measureStep(options: StepOptions): Promise<StepTimes> {
     const whole = await openTop({ backend, model, weights, lora, smoothing: 0, recomputeAll: false, lane: 0 }, null, { prepack: true })
     const adapter = initialAdapter(modules, { r: RANK, seed: 1, init: true })
     const optimizer = adamw({ adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e-8, weight_decay: 0.01 })
-    const batch = randomBatch(options)
+    const batch = randomBatch(options, model.config.vocab_size)
     const stepMs: number[] = []
     for (let step = 0; step < WARM_UP_STEPS + STEPS; step++) {
       const start = performance.now()
@@ -120,11 +128,11 @@ export async function measureStep(options: StepOptions): Promise<StepTimes> {
 }
 
 /** Rows of random tokens. Position 0 is never scored, as nothing precedes it, and one position always is. */
-function randomBatch({ batch, seq, scored }: StepOptions): Batch {
+function randomBatch({ batch, seq, scored }: StepOptions, vocabularySize: number): Batch {
   const random = derive(1, 'benchmark tokens')
   const first = Math.min(Math.max(1, Math.round(seq * (1 - scored))), seq - 1)
   const rows = Array.from({ length: batch }, () => ({
-    ids: Int32Array.from({ length: seq }, () => random.below(VOCABULARY)),
+    ids: Int32Array.from({ length: seq }, () => random.below(vocabularySize)),
     scored: Uint8Array.from({ length: seq }, (_, position) => (position >= first ? 1 : 0)),
     bytes: 0,
   }))
