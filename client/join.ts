@@ -17,20 +17,29 @@ export interface ClientModel extends LoadedModel {
   weights(names: Iterable<string>): Promise<WeightStore>
 }
 
-export interface JoinOptions {
+export interface JoinOptions<Model extends ClientModel> {
   readonly client: string
   readonly link: ClientLink
   readonly backend: Backend
   /** Worker of the backend that this client's programs live in. */
   readonly lane: number
-  openModel(welcome: MessageOf<'welcome'>): Promise<ClientModel>
-  openData(welcome: MessageOf<'welcome'>, model: ClientModel): Promise<ClientData>
+  openModel(welcome: MessageOf<'welcome'>): Promise<Model>
+  openData(welcome: MessageOf<'welcome'>, model: Model): Promise<ClientData>
   readonly moments: MomentsStore
   readonly onEvent?: (event: TrainerEvent) => void
 }
 
 /** Resolves when the run is over. @throws UserError whatever keeps the client from taking part. */
-export function joinRun({ client, link, backend, lane, openModel, openData, moments, onEvent }: JoinOptions): Promise<void> {
+export function joinRun<Model extends ClientModel>({
+  client,
+  link,
+  backend,
+  lane,
+  openModel,
+  openData,
+  moments,
+  onEvent,
+}: JoinOptions<Model>): Promise<void> {
   return train({
     client,
     link,

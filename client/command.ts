@@ -1,0 +1,209 @@
+/**
+ * @file `cutlayer client`: one client of a run. What it trains, and how, the server says.
+ */
+import { z } from 'zod'
+import { loadClientRows, type DataReport } from '../datasets/load.js'
+import { openBackend, threadsPerProcess } from '../shared/backend/open.node.js'
+import type { Backend } from '../shared/backend/backend.js'
+import {
+  defineCommand,
+  integerFlag,
+  type CommandContext,
+  type CommandDefinition,
+  type CommandResult,
+} from '../shared/command-line/index.node.js'
+import { UserError } from '../shared/errors.js'
+import type { ClientLink } from '../shared/protocol/link.js'
+import { ClientId, type MessageOf, type Part } from '../shared/protocol/messages.js'
+import { readToken } from '../shared/token-file.node.js'
+import { packageVersion } from '../shared/version.node.js'
+import { openData, openRunModel, withoutRows } from './equipment.node.js'
+import { helloOf, joinRun } from './join.js'
+import { Leaver } from './leave.js'
+import { storedMoments } from './moments.node.js'
+import { ClientReport, summaryText } from './report.node.js'
+import { connect } from './socket.js'
+import type { MomentsStore } from './trainer.js'
+
+const NOTICE =
+  "what leaves this machine is for the server's config to say: smashed activations, the ids of scored tokens, a LoRA adapter and counts, and no more. Rows never leave as text. Details follow when the server answers"
+
+const PART = 'I/N with I from 0 to N - 1, such as 0/4'
+
+/** `2/4`: the third of four parts. */
+const PartFlag = z
+  .string(PART)
+  .regex(/^\d{1,6}\/\d{1,6}$/, PART)
+  .transform((text): Part => {
+    const [index, count] = text.split('/').map(Number)
+    return { index, count }
+  })
+  .refine(({ index, count }) => index < count, PART)
+
+const Options = z.object({
+  server: z.string('the address that `cutlayer server` printed, such as http://127.0.0.1:7700'),
+  id: z.string('a name for this client, such as client-0').pipe(ClientId),
+  model: z.string().min(1, 'a folder').optional(),
+  data: z.string().min(1, 'a file').optional(),
+  part: PartFlag.optional(),
+  tokenFile: z.string().min(1, 'a file').optional(),
+  engine: z.string().default('onnx'),
+  threads: integerFlag(1, 1024).optional(),
+  ca: z.string().optional(),
+})
+type Options = z.infer<typeof Options>
+
+const clientCommand = defineCommand({
+  usage: 'client',
+  summary: 'one client: joins the run of a server and trains its first blocks on its own rows',
+  example: 'cutlayer client --server http://127.0.0.1:7700 --id client-0 --data rows.jsonl --token-file token',
+  flags: {
+    '--server <url>': 'address of the edge server (needed)',
+    '--id <name>': 'name of this client in the run (needed)',
+    '--model <folder>': 'the base model; without it the shipped model, if it is the one the server uses',
+    '--data <file>': 'JSONL rows of its own, in place of those of the config',
+    '--part <i/n>': "part of the rows to take, counted from 0; without it and --data the server gives it one of the config's",
+    '--token-file <file>': 'file with the token of the server',
+    '--engine <name>': 'onnx or reference [onnx]',
+    '--threads <count>': 'threads that compute [cores]',
+    '--ca <file>': 'certificate of the authority to trust (not built yet)',
+  },
+  options: Options,
+  graceful: true,
+  run: (context, _, options) => runClient(context, options),
+})
+
+export const commands: readonly CommandDefinition[] = [clientCommand]
+
+async function runClient(context: CommandContext, options: Options): Promise<CommandResult> {
+  if (options.ca !== undefined) throw notBuilt('--ca')
+  const { server, id: client, part = null, data: ownFile = null } = options
+  const token = options.tokenFile === undefined ? null : await readToken(options.tokenFile)
+  const backend = openBackend(options.engine, { threads: options.threads ?? threadsPerProcess(1), lanes: 1 })
+  const report = new ClientReport(context, client)
+  try {
+    context.event({ event: 'notice', text: NOTICE }, NOTICE)
+    const software = `cutlayer ${packageVersion()}`
+    const hello = helloOf({ client, token, part, ownData: ownFile !== null, engine: backend.name, software })
+    const link = await connectUnlessStopped(context, server, hello)
+    if (link) {
+      link.onTraffic((traffic) => report.traffic(traffic))
+      await takePart({ context, link, backend, report, options })
+    }
+    const summary = report.end()
+    return { data: summary, text: summaryText(summary) }
+  } finally {
+    report.end()
+    await backend.dispose()
+  }
+}
+
+interface Participation {
+  readonly context: CommandContext
+  readonly link: ClientLink
+  readonly backend: Backend
+  readonly report: ClientReport
+  readonly options: Options
+}
+
+/** Until the run is over, or the client was asked to leave and did. */
+async function takePart({ context, link, backend, report, options }: Participation): Promise<void> {
+  const { server, id: client, model: folder = null, data: ownFile = null, part = null } = options
+  const choice = { client, ownFile, part, trustsConfigPaths: part !== null || isThisMachine(server) }
+  const leaver = new Leaver(link, context.signal)
+  const found: { rowsError: UserError | null; moments: MomentsStore | null } = { rowsError: null, moments: null }
+  try {
+    await joinRun({
+      client,
+      link,
+      backend,
+      lane: 0,
+      openModel: ({ model }) => openRunModel(model, folder),
+      async openData(welcome, model) {
+        found.moments = storedMoments(welcome.run, client)
+        try {
+          const { data, report: rows } = await openData(welcome, model, choice, loadClientRows)
+          tellRows(context, rows)
+          return data
+        } catch (error) {
+          if (!(error instanceof UserError)) throw error
+          found.rowsError = error
+          throw withoutRows(error)
+        }
+      },
+      moments: {
+        save: async (round, state) => found.moments?.save(round, state),
+        load: async (round) => (await found.moments?.load(round)) ?? null,
+      },
+      onEvent(event) {
+        report.hear(event)
+        leaver.hear(event)
+      },
+    })
+  } catch (error) {
+    // Its own leaving ends the link like any other.
+    if (leaver.hasLeft && error instanceof UserError && error.code === 'CONNECTION_LOST') return
+    throw found.rowsError ?? error
+  }
+}
+
+/** null if it was told to stop before the server answered. */
+async function connectUnlessStopped(context: CommandContext, url: string, hello: MessageOf<'hello'>): Promise<ClientLink | null> {
+  const { signal } = context
+  let isFirst = true
+  const connecting = connect({
+    url,
+    hello: () => hello,
+    onState(state) {
+      const text = state === 'reconnecting' ? 'the connection is lost; trying again' : isFirst ? `connected to ${url}` : 'connected again'
+      isFirst = false
+      context.event({ event: 'connection', state }, text)
+    },
+  })
+  const stopped = new Promise<null>((resolve) => {
+    if (signal.aborted) resolve(null)
+    else signal.addEventListener('abort', () => resolve(null), { once: true })
+  })
+  const link = await Promise.race([connecting, stopped])
+  if (!link)
+    connecting.then(
+      (late) => late.close('the client was stopped by whoever runs it'),
+      () => {}, // nobody waits for it any more
+    )
+  return link
+}
+
+function tellRows(context: CommandContext, rows: DataReport): void {
+  const { description, trainRows, evalRows, truncated, dropped, trainTokens, scoredTokens } = rows
+  const cut = [
+    ...(truncated > 0 ? [`${truncated} rows were cut at data.max_length`] : []),
+    ...(dropped > 0 ? [`${dropped} rows without a scored token were left out`] : []),
+  ]
+  context.event(
+    {
+      event: 'data',
+      description,
+      train_rows: trainRows,
+      eval_rows: evalRows,
+      truncated,
+      dropped,
+      train_tokens: trainTokens,
+      scored_tokens: scoredTokens,
+    },
+    [`rows: ${description}`, ...cut].join('; '),
+  )
+}
+
+function isThisMachine(url: string): boolean {
+  const { hostname } = new URL(url)
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname)
+}
+
+function notBuilt(flag: string): UserError {
+  return new UserError({
+    code: 'CONFIG_NOT_BUILT',
+    what: `${flag} is not built yet`,
+    why: 'it is planned, and this version of cutlayer does not have it',
+    fix: `leave ${flag} out, and use a tunnel or proxy where the connection needs TLS`,
+  })
+}

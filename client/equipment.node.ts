@@ -1,0 +1,127 @@
+/**
+ * @file What a client works with, found from the server's welcome: the base model, and its rows.
+ */
+import { resolve } from 'node:path'
+import type { ClientConfig } from '../shared/config/schema.js'
+import { UserError } from '../shared/errors.js'
+import { checkRowsFit } from '../shared/model/fit.js'
+import type { LoadedModel } from '../shared/model/loaded.js'
+import { openModel, type ModelFolder } from '../shared/model/model.node.js'
+import type { Tokenizer } from '../shared/model/tokenizer.js'
+import type { MessageOf, ModelCard, Part } from '../shared/protocol/messages.js'
+import type { ClientRows } from '../shared/train/rows.js'
+import { dataFromRows, type ClientData } from './data.js'
+
+/**
+ * The model in `folder`; without one the shipped model, if it is the server's. What a server names is never opened.
+ * @throws UserError MODEL_NOT_FOUND, and what `openModel` throws.
+ */
+export async function openRunModel(card: ModelCard, folder: string | null): Promise<ModelFolder> {
+  if (folder !== null) return openModel(folder)
+  const shipped = await openModel(null)
+  if (shipped.digest.model === card.digest) return shipped
+  throw new UserError({
+    code: 'MODEL_NOT_FOUND',
+    what: `the model of this run, ${card.name}, is not known to this client`,
+    why: `its digest is ${card.digest.slice(0, 16)}, and that of the model shipped with cutlayer is ${shipped.digest.model.slice(0, 16)}`,
+    fix: `give the folder of ${card.name} with --model`,
+  })
+}
+
+/** Which rows a client is to train on. */
+export interface DataChoice {
+  /** The client's id: the order of its rows depends on it. */
+  readonly client: string
+  /** A JSONL file of its own; null: the config's data. */
+  readonly ownFile: string | null
+  /** The part of either that it asked for; null: all of its own file, or the part that the server gives. */
+  readonly part: Part | null
+  /** Whether to open the files that the config names: only those of whoever runs the server on this machine, or who asked for a part. */
+  readonly trustsConfigPaths: boolean
+}
+
+/** Reads, divides and tokenises rows: datasets/load.ts, which this folder does not import. */
+export type LoadRows<Report> = (options: {
+  readonly data: ClientConfig['data']
+  readonly seed: number
+  readonly tokenizer: Tokenizer
+  readonly part: Part | null
+  readonly parts?: number
+}) => Promise<{ readonly rows: ClientRows; readonly report: Report }>
+
+/**
+ * A client's batches for the run that the welcome is of.
+ * @throws UserError DATA_NOT_FOUND, MESSAGE_INVALID, CONFIG_VALUE, MODEL_CORRUPT, and what `loadRows` throws.
+ */
+export async function openData<Report>(
+  welcome: Pick<MessageOf<'welcome'>, 'config' | 'part'>,
+  model: Pick<LoadedModel, 'architecture' | 'name'> & { tokenizer(): Promise<Tokenizer> },
+  choice: DataChoice,
+  loadRows: LoadRows<Report>,
+): Promise<{ readonly data: ClientData; readonly report: Report }> {
+  const { config } = welcome
+  const share = choice.ownFile === null ? shareOfConfigData(welcome, choice) : ownRows(config.data, choice.ownFile, choice.part)
+  const { rows, report } = await loadRows({ ...share, seed: config.train.seed, tokenizer: await model.tokenizer() }).catch(
+    (error: unknown) => {
+      throw choice.ownFile === null ? notHere(error, config.data) : error
+    },
+  )
+  checkRowsFit(rows.train, model.architecture, model.name)
+  checkRowsFit(rows.evaluation, model.architecture, model.name)
+  return { data: dataFromRows(rows, choice.client, config), report }
+}
+
+/** Rows of one file; the config's own files are not for them, nor is its partition where they stay together. */
+function ownRows(data: ClientConfig['data'], path: string, part: Part | null) {
+  return { data: { ...data, dataset: null, path, eval_path: null, partition: part ? data.partition : ('iid' as const) }, part }
+}
+
+function shareOfConfigData({ config, part: given }: Pick<MessageOf<'welcome'>, 'config' | 'part'>, choice: DataChoice) {
+  const { data } = config
+  const named = data.path ?? data.eval_path
+  if (named !== null && !choice.trustsConfigPaths)
+    throw new UserError({
+      code: 'DATA_NOT_FOUND',
+      what: `the config's data, ${named}, is not opened`,
+      why: 'the server that names this file is on another machine, and it is for you to say which of your files are trained on',
+      fix: 'give rows of your own with --data, or the part of that file to take with --part I/N if it lies here too',
+    })
+  if (config.split.topology === 'centralized') return { data, part: null, parts: config.federation.num_clients }
+  const part = given ?? choice.part
+  if (!part || part.index >= part.count)
+    throw new UserError({
+      code: 'MESSAGE_INVALID',
+      what: `the server gave ${choice.client} no part of the data that there is`,
+      why: part ? `part ${part.index} of ${part.count} (counted from 0)` : 'it knows this client as one with data of its own',
+      fix: 'start the client with --data, or with --part I/N, or under another id',
+    })
+  return { data, part }
+}
+
+/** A file that the config names and that is not here: whoever reads this may never have seen the config. */
+function notHere(error: unknown, { path, eval_path: evalPath }: ClientConfig['data']): unknown {
+  if (!(error instanceof UserError) || error.code !== 'DATA_NOT_FOUND') return error
+  const named = [path, evalPath].filter((name) => name !== null).map((name) => resolve(name))
+  return new UserError(
+    {
+      code: 'DATA_NOT_FOUND',
+      what: "the rows of the server's config cannot be read by this client",
+      why: `${error.what}: ${error.why}; looked for ${named.join(' and ')}`,
+      fix: 'start this client in the folder that the server runs in, or give it rows of its own with --data',
+    },
+    { cause: error },
+  )
+}
+
+/**
+ * An error as the server may hear it. What goes wrong with rows is told with the words of the file, and those stay here.
+ */
+export function withoutRows(error: UserError): UserError {
+  if (!error.code.startsWith('DATA_')) return error
+  return new UserError({
+    code: error.code,
+    what: 'the client cannot use its rows',
+    why: 'what is wrong with them is said where the client runs, and stays there',
+    fix: 'see the output or the log of that client',
+  })
+}

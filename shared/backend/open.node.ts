@@ -1,0 +1,58 @@
+/**
+ * @file Opens a backend by the name that configs and flags give it, and makes sure that it has come to rest before the process exits.
+ */
+import { availableParallelism } from 'node:os'
+import { UserError } from '../errors.js'
+import { beforeExit } from '../exit.node.js'
+import type { Backend } from './backend.js'
+import { onnxBackend, type OnnxOptions } from './onnx/onnx.node.js'
+import { referenceBackend } from './reference.js'
+
+/** Each under the name that `model.engine` and `--engine` give it. */
+const ENGINES: Readonly<Record<string, (options: EngineOptions) => Backend>> = {
+  onnx: onnxBackend,
+  // Computes in the caller's thread, whatever the options.
+  reference: referenceBackend,
+}
+
+export type EngineOptions = Pick<OnnxOptions, 'threads' | 'lanes' | 'spinning'>
+
+/**
+ * Opens an engine. Nothing is loaded before its first `compile`, which throws ENGINE_UNAVAILABLE if it cannot be.
+ *
+ * Its `dispose` may be called more than once. An engine that nobody disposed is disposed before the process exits: an exit in the middle of
+ * native code would abort the process.
+ *
+ * @throws UserError BAD_ARGUMENT for a name that no engine has, CONFIG_NOT_BUILT for one that is planned.
+ */
+export function openBackend(engine: string, options: EngineOptions): Backend {
+  const open = Object.hasOwn(ENGINES, engine) ? ENGINES[engine] : undefined
+  if (!open) throw unknownEngine(engine)
+  const backend = open(options)
+  let disposal: Promise<void> | null = null
+  const dispose = (): Promise<void> => (disposal ??= backend.dispose().finally(takeBack))
+  const takeBack = beforeExit(dispose)
+  return { ...backend, dispose }
+}
+
+/** Threads for one of several processes that compute on this machine at the same time: its share of the cores, at least 1. */
+export function threadsPerProcess(processes: number): number {
+  return Math.max(1, Math.floor(availableParallelism() / processes))
+}
+
+function unknownEngine(engine: string): UserError {
+  const known = Object.keys(ENGINES).join(' or ')
+  return engine === 'tfjs'
+    ? new UserError({
+        code: 'CONFIG_NOT_BUILT',
+        what: 'the engine tfjs is not built yet',
+        why: 'it is planned, and this version of cutlayer does not have it',
+        fix: `use ${known}`,
+      })
+    : new UserError({
+        code: 'BAD_ARGUMENT',
+        what: `there is no engine called ${engine}`,
+        why: `the engines are ${known}`,
+        fix: `use ${known}`,
+      })
+}
