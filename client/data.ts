@@ -13,8 +13,11 @@ export interface ClientData {
   readonly evalExamples: number
   /** The micro-batches of one local step. `steps`: local steps that the client makes in each round. */
   localStep(round: number, step: number, steps: number): readonly Batch[]
-  /** The held-out rows in batches, each with the UTF-8 bytes of its scored text. */
-  evaluation(): Iterable<{ readonly batch: Batch; readonly bytes: number; readonly rows: number }>
+  /**
+   * The held-out rows in batches, each with the UTF-8 bytes of its scored text. With `maxBatches`, so many of them, evenly spread: the
+   * first would all be of one speech.
+   */
+  evaluation(maxBatches: number | null): Iterable<{ readonly batch: Batch; readonly bytes: number; readonly rows: number }>
 }
 
 /** Batches of a client's own rows, in the order that its id and the run's seed give. */
@@ -37,8 +40,11 @@ export function dataFromRows(rows: ClientRows, client: string, { train, data }: 
         const numbers = order(microBatchNumber({ round, step, micro, localSteps: steps, accumulation }))
         return packBatch(Array.from(numbers, (row) => rows.train[row]))
       }),
-    *evaluation() {
-      for (let from = 0; from < rows.evaluation.length; from += batchSize) {
+    *evaluation(maxBatches) {
+      const batches = Math.ceil(rows.evaluation.length / batchSize)
+      const count = Math.min(batches, maxBatches ?? batches)
+      for (let i = 0; i < count; i++) {
+        const from = Math.floor((i * batches) / count) * batchSize
         const part = rows.evaluation.slice(from, from + batchSize)
         yield { batch: packBatch(part), bytes: part.reduce((sum, { bytes }) => sum + bytes, 0), rows: part.length }
       }

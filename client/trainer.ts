@@ -238,8 +238,7 @@ class Trainer {
     const adapter = inOrder(decodeTensors(coded), worker.adapterNames)
     const sums = { nll: 0, tokens: 0, bytes: 0, rows: 0 }
     let step = 0
-    for (const { batch, bytes, rows } of data.evaluation()) {
-      if (max_batches !== null && step >= max_batches) break
+    for (const { batch, bytes, rows } of data.evaluation(max_batches)) {
       sums.nll += await worker.evaluate(batch, adapter, { round, attempt, step, micro: 0 })
       sums.tokens += batch.targets.data.length
       sums.bytes += bytes

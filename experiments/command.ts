@@ -4,7 +4,8 @@
 import type { CommandDefinition } from '../shared/command-line/index.node.js'
 import { benchStepCommand } from './bench/step.js'
 import { inspectCommand } from './inspect/inspect.js'
+import { runCommand } from './run.js'
 import { listCommand } from './inspect/list.js'
 import { validateCommand } from './validate.js'
 
-export const commands: readonly CommandDefinition[] = [benchStepCommand, inspectCommand, listCommand, validateCommand]
+export const commands: readonly CommandDefinition[] = [benchStepCommand, inspectCommand, listCommand, runCommand, validateCommand]

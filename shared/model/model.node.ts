@@ -1,23 +1,28 @@
 /**
  * @file Opens a model folder as this program uses it: family, configuration, digest, tokenizer, and the prepared weights of some blocks.
  */
-import { basename, dirname, join } from 'node:path'
-import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import type { WeightStore } from '../backend/weights.js'
 import { UserError } from '../errors.js'
+import { packageRoot } from '../version.node.js'
 import { openCheckpoint, renameTensors, type Checkpoint } from './checkpoint.node.js'
 import { digestCheckpoint } from './digest.node.js'
 import type { LoadedModel } from './loaded.js'
 import { fileOf, type Family } from './families/family.js'
 import { familyOf } from './families/index.js'
+import { publicModelName } from './model-name.js'
 import { prepareWeights } from './prepared.node.js'
 import { loadTokenizer } from './tokenizer.node.js'
 import type { Tokenizer } from './tokenizer.js'
 
+/** What the shipped model is called in public files. */
+const SHIPPED_NAME = 'cutlayer-shipped'
+
 export interface ModelFolder extends LoadedModel {
   /** Absolute. */
   readonly folder: string
+  /** Commit of a hub model, where its folder tells it. */
+  readonly revision: string | null
   /** Weights by name, of the files that hold these; others are not read. */
   weights(names: Iterable<string>): Promise<WeightStore>
   tokenizer(): Promise<Tokenizer>
@@ -37,7 +42,8 @@ export async function openModel(nameOrFolder: string | null): Promise<ModelFolde
     return {
       definition: { family, config },
       architecture: family.architecture(config),
-      name: nameOf(raw, nameOrFolder),
+      name: nameOrFolder === null ? SHIPPED_NAME : publicModelName(raw.folder).baseModel,
+      revision: publicModelName(raw.folder).revision,
       digest,
       parameters: [...family.tensors(config).values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0),
       folder: raw.folder,
@@ -60,9 +66,7 @@ export async function openModel(nameOrFolder: string | null): Promise<ModelFolde
 
 /** Where the shipped model lies, seen from the sources and from the built program. */
 export function shippedModelFolder(): string {
-  let root = dirname(fileURLToPath(import.meta.url))
-  while (!existsSync(join(root, 'package.json')) && dirname(root) !== root) root = dirname(root)
-  return join(root, 'datasets', 'model')
+  return join(packageRoot(), 'datasets', 'model')
 }
 
 /** The checkpoint under the family's names, checked: everything there, in its shape, and nothing that would be ignored. */
@@ -89,12 +93,4 @@ function usedTensors(checkpoint: Checkpoint, family: Family, wanted: ReadonlyMap
   if (extra !== undefined)
     throw fail('MODEL_UNSUPPORTED', `it has a tensor ${extra}, which a ${family.name} of this configuration has no place for`)
   return renamed
-}
-
-/** A hub id if the checkpoint knows one, else the folder's own name; never a path. */
-function nameOf(checkpoint: Checkpoint, nameOrFolder: string | null): string {
-  const config = checkpoint.config as { readonly _name_or_path?: unknown }
-  const given = config._name_or_path
-  if (typeof given === 'string' && /^[\w.-]+(\/[\w.-]+)?$/.test(given)) return given
-  return nameOrFolder === null ? 'cutlayer-shipped' : basename(checkpoint.folder)
 }

@@ -1,0 +1,129 @@
+/**
+ * @file The clients that `run` starts: processes of this program that connect over sockets, or trainers in this process over memory links.
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { createWriteStream } from 'node:fs'
+import { join } from 'node:path'
+import { dataFromRows } from '../client/data.js'
+import { helloOf, joinRun, memoryMoments } from '../client/join.js'
+import { loadClientRows } from '../datasets/load.js'
+import { linkLimits, type HostedRun } from '../server/host.js'
+import { clientCount, type Config } from '../shared/config/schema.js'
+import { ERROR_CODES, UserError, type ErrorCode } from '../shared/errors.js'
+import { memoryLinkPair } from '../shared/protocol/memory-link.js'
+import { packageRoot, packageVersion } from '../shared/version.node.js'
+
+export interface RunningClients {
+  /** Rejects with the first error that keeps a client from training; resolves when all have ended well. */
+  readonly ended: Promise<void>
+  /** Ends what still runs. */
+  stop(): Promise<void>
+}
+
+export interface ClientSetup {
+  readonly config: Config
+  readonly hosted: HostedRun
+  readonly threads: number
+}
+
+/** In this process, one engine lane each as far as lanes go round; lane 0 is the server's. */
+export function memoryClients({ config, hosted }: ClientSetup): RunningClients {
+  const { model, backend, weights, started } = hosted
+  const count = clientCount(config)
+  const undivided = config.split.topology === 'centralized'
+  const clients = Array.from({ length: count }, async (_, index) => {
+    const client = `client-${index}`
+    const part = { index, count }
+    const hello = helloOf({ client, token: null, part, ownData: false, engine: backend.name, software: `cutlayer ${packageVersion()}` })
+    const pair = memoryLinkPair({ hello, limits: linkLimits(config) })
+    started.server.attach(pair.server)
+    await joinRun({
+      client,
+      link: pair.client,
+      backend,
+      lane: index + 1,
+      moments: memoryMoments(),
+      openModel: async () => ({ ...model, weights: async () => weights }),
+      async openData(welcome) {
+        const { rows } = await loadClientRows({
+          data: welcome.config.data,
+          seed: welcome.config.train.seed,
+          tokenizer: await model.tokenizer(),
+          part: undivided ? null : part,
+          ...(undivided ? { parts: config.federation.num_clients } : {}),
+        })
+        return dataFromRows(rows, client, welcome.config)
+      },
+    })
+  })
+  return { ended: Promise.all(clients).then(() => {}), stop: async () => {} }
+}
+
+export interface ProcessSetup extends ClientSetup {
+  readonly url: string
+  readonly tokenFile: string
+}
+
+/** As `cutlayer client` would be typed, each logging into the run directory. They get no Ctrl-C of their own: the server tells them to end. */
+export function clientProcesses({ config, hosted, threads, url, tokenFile }: ProcessSetup): RunningClients {
+  const count = clientCount(config)
+  const children = Array.from({ length: count }, (_, index) => {
+    const id = `client-${index}`
+    const args = ['client', '--server', url, '--id', id, '--part', `${index}/${count}`, '--token-file', tokenFile]
+    args.push('--model', hosted.model.folder, '--engine', config.model.engine, '--threads', String(threads), '--format', 'json')
+    const child = spawn(process.execPath, [join(packageRoot(), 'dist', 'cli.js'), ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    })
+    return { id, child, log: hosted.directory.logFile(id) }
+  })
+  const kill = (): void => {
+    for (const { child } of children) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+  }
+  process.once('exit', kill)
+  const ended = Promise.all(children.map(({ id, child, log }) => watch(id, child, log))).then(() => {})
+  ended.catch(() => {})
+  return {
+    ended,
+    async stop() {
+      for (const { child } of children) child.kill('SIGTERM')
+      await Promise.allSettled(children.map(({ child }) => exitOf(child)))
+      process.off('exit', kill)
+    },
+  }
+}
+
+function exitOf(child: ChildProcess): Promise<number | null> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve(child.exitCode)
+  return new Promise((resolve) => child.once('close', (code) => resolve(code)))
+}
+
+/** Keeps a client's output in its log, and turns its last line into the error it ended with. */
+async function watch(id: string, child: ChildProcess, logPath: string): Promise<void> {
+  const log = createWriteStream(logPath, { flags: 'a' })
+  let last = ''
+  child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+    log.write(text)
+    last = (last + text).slice(-65536)
+  })
+  child.stderr!.on('data', (bytes: Buffer) => log.write(bytes))
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', resolve)
+  }).finally(() => log.end())
+  if (code !== 0) throw errorOf(id, last, child.signalCode)
+}
+
+function errorOf(id: string, output: string, signal: NodeJS.Signals | null): UserError {
+  const failed = { code: 'CLIENT_FAILED' as const, what: `${id} ended early`, fix: `see logs/client-${id}.log in the run's folder` }
+  if (signal) return new UserError({ ...failed, why: `it was ended by ${signal}` })
+  try {
+    const { error } = JSON.parse(output.trimEnd().split('\n').at(-1) ?? '') as {
+      error: { code: string; what: string; why: string; fix: string }
+    }
+    const code = (Object.hasOwn(ERROR_CODES, error.code) ? error.code : 'CLIENT_FAILED') as ErrorCode
+    return new UserError({ code, what: `${id}: ${error.what}`, why: error.why, fix: error.fix })
+  } catch {
+    return new UserError({ ...failed, why: 'it left no message' })
+  }
+}

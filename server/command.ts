@@ -1,0 +1,109 @@
+/**
+ * @file `cutlayer server`: the edge server alone; clients join it from other terminals or machines.
+ */
+import { availableParallelism } from 'node:os'
+import { z } from 'zod'
+import {
+  defineCommand,
+  integerFlag,
+  type CommandContext,
+  type CommandDefinition,
+  type CommandResult,
+} from '../shared/command-line/index.node.js'
+import { loadConfig } from '../shared/config/load.node.js'
+import { clientCount, type Config } from '../shared/config/schema.js'
+import { UserError } from '../shared/errors.js'
+import type { ServerLink } from '../shared/protocol/link.js'
+import { whatLeaves } from '../shared/what-leaves.js'
+import { hostRun, linkLimits, type HostedRun } from './host.js'
+import { RunReporter } from './reporter.js'
+import { runResult, runSummary } from './run-summary.js'
+import { listen } from './socket.js'
+import { readTokenFile } from './token-file.js'
+
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/
+
+const serverCommand = defineCommand({
+  usage: 'server <config> [overrides...]',
+  summary: 'the edge server alone; prints the line that a client needs',
+  example: 'cutlayer server experiments/configs/quickstart.yaml --port 7700 federation.num_clients=2',
+  flags: {
+    '--host <address>': 'address to listen on (default 127.0.0.1)',
+    '--port <n>': 'port to listen on (default 7700; 0: any free one)',
+    '--insecure': 'allow an address that other machines reach, although the connection is not encrypted',
+  },
+  options: z.object({
+    host: z.string().default('127.0.0.1'),
+    port: integerFlag(0, 65535).default(7700),
+    insecure: z.boolean().default(false),
+  }),
+  graceful: true,
+  async run(context, [path, ...overrides], { host, port, insecure }) {
+    const config = await loadConfig(path, overrides)
+    if (!LOOPBACK.test(host) && !insecure) throw openToOthers(host)
+    const token = config.transport.token_file === null ? null : await readTokenFile(config.transport.token_file)
+    if (!LOOPBACK.test(host)) context.warn(`anybody who reaches ${host} can read the traffic${token === null ? ' and join' : ''}`)
+    context.event({ event: 'notice', text: whatLeaves(config) }, whatLeaves(config))
+    const reporter = new RunReporter(context, config)
+    // The port comes first, so that one in use leaves no empty run behind. Clients that are early wait.
+    const early: ServerLink[] = []
+    let attach = (link: ServerLink): void => void early.push(link)
+    const listening = await listen({
+      host,
+      port,
+      limits: linkLimits(config),
+      onLink: (link) => attach(link),
+      onConnection: (client, state) => context.event({ event: `connection-${state}`, client }, `${client}: connection ${state}`),
+    })
+    try {
+      const threads = config.model.threads ?? availableParallelism()
+      const hosted = await hostRun({ config, argv: ['server', path, ...overrides], token, threads, lanes: 1, watcher: reporter })
+      attach = (link) => hosted.started.server.attach(link)
+      early.forEach(attach)
+      return await serve(context, config, hosted, reporter, listening.url)
+    } finally {
+      reporter.finish()
+      await listening.close('the run is over')
+    }
+  },
+})
+
+async function serve(
+  context: CommandContext,
+  config: Config,
+  hosted: HostedRun,
+  reporter: RunReporter,
+  url: string,
+): Promise<CommandResult> {
+  const { server } = hosted.started
+  let failure: UserError | null = null
+  const interrupted = new Promise<void>((resolve) => context.signal.addEventListener('abort', () => resolve(), { once: true }))
+  try {
+    reporter.start(hosted)
+    const line = `cutlayer client --server ${url} --id NAME${config.transport.token_file === null ? '' : ' --token-file FILE'}`
+    context.event(
+      { event: 'listening', url, client: line },
+      `listening on ${url}, waiting for ${clientCount(config)} client(s). Start each with an id of its own:\n  ${line}`,
+    )
+    await Promise.race([server.finished, interrupted])
+  } catch (error) {
+    failure = error instanceof UserError ? error : null
+    throw error
+  } finally {
+    await server.stop(context.signal.aborted ? 'the server was stopped' : 'the run is over')
+    await hosted.close(failure ? 'failed' : context.signal.aborted ? 'interrupted' : 'complete', failure)
+  }
+  const result = runResult(hosted)
+  return { data: result, text: runSummary(context, result) }
+}
+
+function openToOthers(host: string): UserError {
+  return new UserError({
+    code: 'INSECURE_BIND',
+    what: `the server does not listen on ${host}`,
+    why: 'other machines could reach it, and the connection is not encrypted',
+    fix: 'listen on 127.0.0.1 and forward the port through ssh, or add --insecure on a network that you trust',
+  })
+}
+
+export const commands: readonly CommandDefinition[] = [serverCommand]

@@ -1,0 +1,159 @@
+/**
+ * @file Hosts a run on this machine: opens the model, makes the run directory, starts the edge server, and ends it all in order.
+ */
+import type { Backend } from '../shared/backend/backend.js'
+import type { WeightStore } from '../shared/backend/weights.js'
+import { openBackend } from '../shared/backend/open.node.js'
+import type { Config } from '../shared/config/schema.js'
+import { UserError } from '../shared/errors.js'
+import { fileLog } from '../shared/log.node.js'
+import type { Log } from '../shared/log.js'
+import { cutOfRun, loraOfRun, weightsOfSides } from '../shared/model/loaded.js'
+import { openModel, type ModelFolder } from '../shared/model/model.node.js'
+import type { LinkLimits } from '../shared/protocol/limits.js'
+import type { Summary } from '../shared/run-records.js'
+import { compareIds } from './order.js'
+import { silentObserver, type RunObserver } from './observer.js'
+import { RunRecorder, type RunRecord } from './recorder.js'
+import { createRunDirectory, type RunDirectory } from './run-directory.js'
+import { startServer, type StartedServer } from './start.js'
+
+export interface HostOptions {
+  readonly config: Config
+  readonly argv: readonly string[]
+  readonly token: string | null
+  /** Threads and lanes of the server's engine. */
+  readonly threads: number
+  readonly lanes: number
+  /** Hears what is recorded too, for progress. */
+  readonly watcher: RunObserver
+}
+
+export interface HostedRun {
+  readonly started: StartedServer
+  readonly model: ModelFolder
+  /** Prepared for both sides of the cut. */
+  readonly weights: WeightStore
+  readonly backend: Backend
+  readonly directory: RunDirectory
+  readonly record: RunRecord
+  /** Writes the summary and closes everything. Call once. */
+  close(status: Summary['status'], error: UserError | null): Promise<void>
+}
+
+/**
+ * @throws UserError whatever is wrong with the model, the cut or the target modules, before anything is written; then RUN_DIR_UNWRITABLE.
+ */
+export async function hostRun({ config, argv, token, threads, lanes, watcher }: HostOptions): Promise<HostedRun> {
+  const startedAt = new Date()
+  const model = await openModel(config.model.model_name_or_path)
+  const lora = loraOfRun(model, config.lora)
+  const sides = weightsOfSides(model.definition, cutOfRun(model, config.split))
+  checkLength(config, model)
+  // Clients on this machine find their blocks prepared.
+  const weights = await model.weights(new Set([...sides.top, ...sides.bottom].sort(compareIds)))
+  const backend = openBackend(config.model.engine, { threads, lanes })
+  try {
+    const directory = createRunDirectory({
+      outputDir: config.output.output_dir,
+      name: config.output.run_name ?? 'run',
+      config,
+      metadata: {
+        argv,
+        model: {
+          name: model.name,
+          digest: model.digest.model,
+          family: model.definition.family.name,
+          layers: model.architecture.layers,
+          hidden_size: model.architecture.hiddenSize,
+          parameters: model.parameters,
+        },
+      },
+    })
+    const recorder = new RunRecorder({
+      directory,
+      config,
+      lora: lora.config,
+      model: { name: model.name, revision: model.revision, digest: model.digest.model },
+    })
+    const observer = both(recorder, both(logged(fileLog(directory.logFile('server'))), watcher))
+    const started = await startServer({ config, run: `${directory.name}_${directory.id}`, model, weights, backend, observer, token })
+    return {
+      started,
+      model,
+      weights,
+      backend,
+      directory,
+      get record() {
+        return recorder.record
+      },
+      async close(status, error) {
+        try {
+          await started.dispose()
+          await backend.dispose()
+          await recorder.finish(status, startedAt, error)
+        } finally {
+          directory.close()
+        }
+      },
+    }
+  } catch (error) {
+    await backend.dispose()
+    throw error
+  }
+}
+
+/** What links of this run promise. */
+export function linkLimits({ transport, federation }: Config): LinkLimits {
+  return {
+    maxChunkBytes: transport.max_chunk_bytes,
+    maxMessageBytes: transport.max_inflight_bytes,
+    heartbeatSeconds: Math.min(5, federation.reconnect_s / 3),
+    reconnectSeconds: federation.reconnect_s,
+  }
+}
+
+/** @throws UserError CONFIG_VALUE for rows longer than the model's positions. */
+function checkLength({ data }: Config, { architecture, name }: ModelFolder): void {
+  if (data.max_length <= architecture.maxPositions) return
+  throw new UserError({
+    code: 'CONFIG_VALUE',
+    what: `data.max_length is ${data.max_length}`,
+    why: `${name} has ${architecture.maxPositions} positions`,
+    fix: `set data.max_length to at most ${architecture.maxPositions}`,
+  })
+}
+
+/** Events and rounds as lines of the server's log. */
+function logged(log: Log): RunObserver {
+  return {
+    ...silentObserver,
+    event: (event) => log.info(event, 'event'),
+    round: ({ round, train_loss, eval_loss, seconds }) => log.info({ round, train_loss, eval_loss, seconds }, 'round over'),
+  }
+}
+
+function both(first: RunObserver, second: RunObserver): RunObserver {
+  return {
+    event(event) {
+      first.event(event)
+      second.event(event)
+    },
+    step(line) {
+      first.step(line)
+      second.step(line)
+    },
+    round(line) {
+      first.round(line)
+      second.round(line)
+    },
+    traffic(lines) {
+      first.traffic(lines)
+      second.traffic(lines)
+    },
+    async adapter(round, adapter) {
+      await first.adapter(round, adapter)
+      await second.adapter(round, adapter)
+    },
+  }
+}

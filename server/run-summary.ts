@@ -1,0 +1,64 @@
+/**
+ * @file What a person reads when a run has ended: what it brought, where it lies, and what to type next.
+ */
+import { basename, relative } from 'node:path'
+import { byteSize, type CommandContext } from '../shared/command-line/index.node.js'
+import type { RoundLine } from '../shared/run-records.js'
+import type { HostedRun } from './host.js'
+
+/** `data` of `run` and `server`: a contract with scripts. */
+export interface RunResult {
+  readonly run_dir: string
+  readonly adapter_dir: string
+  readonly rounds: readonly {
+    readonly round: number
+    readonly train_loss: number | null
+    readonly eval_loss: number | null
+    readonly eval_perplexity: number | null
+    readonly uplink_bytes: number
+    readonly downlink_bytes: number
+    readonly seconds: number
+  }[]
+}
+
+export function runResult({ directory, record }: Pick<HostedRun, 'directory' | 'record'>): RunResult {
+  return { run_dir: directory.folder, adapter_dir: directory.adapterDir, rounds: record.rounds.map(roundResult) }
+}
+
+function roundResult(line: RoundLine): RunResult['rounds'][number] {
+  const { round, train_loss, eval_loss, eval_perplexity, seconds, clients } = line
+  const sum = (key: 'uplink_bytes' | 'downlink_bytes'): number => clients.reduce((total, client) => total + client[key], 0)
+  return {
+    round,
+    train_loss,
+    eval_loss,
+    eval_perplexity,
+    uplink_bytes: sum('uplink_bytes'),
+    downlink_bytes: sum('downlink_bytes'),
+    seconds,
+  }
+}
+
+export function runSummary({ paint }: CommandContext, { run_dir, adapter_dir, rounds }: RunResult): string {
+  const scored = rounds.filter(({ eval_perplexity }) => eval_perplexity !== null)
+  const [first, last] = [scored[0], scored.at(-1)]
+  const total = (key: 'uplink_bytes' | 'downlink_bytes'): string => byteSize(rounds.reduce((sum, round) => sum + round[key], 0))
+  const change =
+    first && last && first !== last
+      ? `held-out perplexity ${first.eval_perplexity!.toFixed(2)} -> ${last.eval_perplexity!.toFixed(2)} (${percent(last.eval_perplexity! / first.eval_perplexity! - 1)})`
+      : 'nothing was evaluated before and after'
+  const here = (path: string): string => relative(process.cwd(), path) || path
+  return [
+    paint('bold', change),
+    `traffic   up ${total('uplink_bytes')}, down ${total('downlink_bytes')}`,
+    `run       ${here(run_dir)}`,
+    `adapter   ${here(adapter_dir)} (PEFT form)`,
+    `logs      ${here(run_dir)}/logs`,
+    '',
+    `next      npx cutlayer inspect ${basename(run_dir)}`,
+  ].join('\n')
+}
+
+function percent(change: number): string {
+  return `${change > 0 ? '+' : ''}${(100 * change).toFixed(1)}%`
+}
