@@ -4,6 +4,7 @@ import { onnxBackend } from '../shared/backend/onnx/onnx.node.js'
 import { referenceBackend } from '../shared/backend/reference.js'
 import { goldenBatch, packed, readTensors, relativeError } from '../shared/model/testing/golden.js'
 import { federatedFile, goldenAdapter, loadFederated, runFederated } from './testing/federated.js'
+import { overSockets, type Connect } from './testing/links.js'
 
 const CASES = ['joint', 'sequential', 'replicated', 'reset', 'keep', 'sgd', 'all-knobs', 'dropped', 'one-client'].map(
   (name) => `federated-${name}`,
@@ -18,9 +19,20 @@ describe.each(backends)('on $name', ({ create, numbers, adapter: tolerance }) =>
   const backend = create()
   afterAll(() => backend.dispose())
 
-  test.each(CASES)('%s ends with the losses, norms and adapter of plain PyTorch', async (name) => {
+  test.each(CASES)('%s ends with the losses, norms and adapter of plain PyTorch', (name) => expectGolden(name))
+
+  test('federated-joint over real sockets does so too', async () => {
+    const sockets = await overSockets()
+    try {
+      await expectGolden('federated-joint', sockets.connect)
+    } finally {
+      await sockets.close()
+    }
+  })
+
+  async function expectGolden(name: string, connect?: Connect): Promise<void> {
     const golden = loadFederated(name)
-    const { lines, adapter, firstGradients } = await runFederated(name, backend)
+    const { lines, adapter, firstGradients } = await runFederated(name, backend, connect)
     const close = (actual: number | null, expected: number, what: string): void =>
       expect(Math.abs((actual ?? NaN) - expected) / Math.abs(expected), what).toBeLessThan(numbers)
     for (const expected of golden.steps) {
@@ -46,5 +58,5 @@ describe.each(backends)('on $name', ({ create, numbers, adapter: tolerance }) =>
     expect([...adapter.keys()].sort()).toEqual([...expectedAdapter.keys()].sort())
     for (const [key, expected] of expectedAdapter) expect(relativeError(adapter.get(key)!.data, expected.data), key).toBeLessThan(tolerance)
     expect(backend.liveHandles()).toBe(0)
-  })
+  }
 })
