@@ -9,8 +9,45 @@ export interface RunObserver {
   step(line: StepLine): void
   round(line: RoundLine): void
   traffic(lines: readonly TrafficLine[]): void
-  /** The whole adapter, client's and server's halves together, before the round's line. Round 0: the one training starts from. */
+  /** The whole adapter, client's and server's halves together, once a round's replies are merged and before the round's line. */
   adapter(round: number, adapter: NamedTensors): void | Promise<void>
+}
+
+/**
+ * An observer that never throws: the first error (a disk that is full, say) is handed to `onError`, and nothing is told after it.
+ * A server in the middle of an event can then finish it before the run ends.
+ */
+export function guardedObserver(observer: RunObserver, onError: (error: unknown) => void): RunObserver {
+  let isBroken = false
+  const broke = (error: unknown): void => {
+    if (isBroken) return
+    isBroken = true
+    onError(error)
+  }
+  const guarded =
+    <Arguments extends readonly unknown[]>(tell: (...args: Arguments) => void) =>
+    (...args: Arguments): void => {
+      if (isBroken) return
+      try {
+        tell(...args)
+      } catch (error) {
+        broke(error)
+      }
+    }
+  return {
+    event: guarded((event) => observer.event(event)),
+    step: guarded((line) => observer.step(line)),
+    round: guarded((line) => observer.round(line)),
+    traffic: guarded((lines) => observer.traffic(lines)),
+    async adapter(round, adapter) {
+      if (isBroken) return
+      try {
+        await observer.adapter(round, adapter)
+      } catch (error) {
+        broke(error)
+      }
+    },
+  }
 }
 
 export const silentObserver: RunObserver = { event() {}, step() {}, round() {}, traffic() {}, adapter() {} }

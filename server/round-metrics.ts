@@ -67,9 +67,11 @@ export class RoundMetrics {
       seconds: facts.seconds,
       clients: entries.map(([id, numbers]) => {
         const { up, down } = facts.bytes(id)
+        const { examples, tokens } = facts.counts(id)
         return {
           id,
-          ...facts.counts(id),
+          examples,
+          tokens,
           steps: numbers.steps,
           train_loss: lossReport(numbers.train).loss,
           eval_loss: numbers.evaluation && lossReport(numbers.evaluation).loss,

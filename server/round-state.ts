@@ -61,10 +61,8 @@ export interface TrainingPhase {
   readonly participants: ReadonlyMap<ClientId, Participant>
   /** The step that is open, for a joint or sequential top; a replicated top has no common one. */
   readonly step: number
-  /** Clients whose step `step` is computed, and will move (joint) or has moved (sequential) the top. */
+  /** Joint: clients whose step `step` is computed, and will move the top when it closes. */
   readonly contributors: readonly ClientId[]
-  /** Clients that had nothing to score in it. */
-  readonly skipped: readonly ClientId[]
   /** Whether the open step's, or the round's, deadline has passed. */
   readonly stepOverdue: boolean
   readonly roundOverdue: boolean

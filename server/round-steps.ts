@@ -20,31 +20,46 @@ export function stepsOf(settings: RoundSettings, state: RoundState): Steps {
   return { settings, round: state.round, attempt: state.attempt, effects: [] }
 }
 
-/** A micro-batch came in. Repeats of one that waits or is being computed change nothing. */
+/** A micro-batch came in. Repeats of one that waits or is being computed, and more than a step has, change nothing. */
 export function received(run: Steps, phase: TrainingPhase, client: ClientId, step: number, micro: number): TrainingPhase {
   const participant = phase.participants.get(client)
-  if (!works(participant) || step !== participant.step || micro !== participant.received) return phase
+  if (!owesMicroBatch(run.settings, participant, step, micro)) return phase
   const arrival = micro === 0 ? phase.arrivals : participant.arrival
   const next = { ...update(phase, client, { received: micro + 1, arrival }), arrivals: phase.arrivals + 1 }
   return mayMeetTop(run, next, client) ? compute(run, next, client) : next
+}
+
+/** Whether a micro-batch is the next that its client owes; any other is late, a repeat, or none of its step. */
+export function owesMicroBatch(
+  { accumulation }: RoundSettings,
+  participant: Participant | undefined,
+  step: number,
+  micro: number,
+): participant is Participant {
+  return works(participant) && step === participant.step && micro === participant.received && micro < accumulation
 }
 
 /** The engine has run the top on a micro-batch. */
 export function computed(run: Steps, phase: TrainingPhase, client: ClientId, step: number, micro: number): TrainingPhase {
   const participant = phase.participants.get(client)
   // Its step may have been dropped, or the client lost, while the engine worked.
-  if (!works(participant) || step !== participant.step || micro !== participant.computed) return phase
+  if (!works(participant) || step !== participant.step || micro !== participant.computed || micro >= participant.issued) return phase
   run.effects.push({ type: 'reply', client, step, micro })
   if (micro + 1 < run.settings.accumulation) return compute(run, update(phase, client, { computed: micro + 1 }), client)
-  if (run.settings.top !== 'joint') run.effects.push({ type: 'top-step', step, clients: [client] })
-  return settle(run, { ...advance(phase, client), contributors: [...phase.contributors, client] }, client)
+  const next = advance(phase, client)
+  if (run.settings.top === 'joint') return settle(run, { ...next, contributors: [...next.contributors, client] }, client)
+  run.effects.push({ type: 'top-step', step, clients: [client] })
+  return settle(run, next, client)
 }
 
-/** A client had no scored token in its step. */
+/** A client had no scored token in its step. It may be ahead of the open one: it waits for nothing. */
 export function skipped(run: Steps, phase: TrainingPhase, client: ClientId, step: number): TrainingPhase {
-  const participant = phase.participants.get(client)
-  if (!works(participant) || step !== participant.step || participant.received > 0) return phase
-  return settle(run, { ...advance(phase, client), skipped: [...phase.skipped, client] }, client)
+  return owesStep(phase.participants.get(client), step) ? settle(run, advance(phase, client), client) : phase
+}
+
+/** Whether the client can still say that it has nothing to score in this step. */
+export function owesStep(participant: Participant | undefined, step: number): boolean {
+  return works(participant) && step === participant.step && participant.received === 0
 }
 
 /** Takes a client out of the round; what its finished steps gave the top stays. */
@@ -74,38 +89,53 @@ function settle(run: Steps, phase: TrainingPhase, client: ClientId | null): Trai
   return run.settings.top === 'replicated' ? settleAlone(run, phase, client) : settleTogether(run, phase)
 }
 
-/** The open step closes when nobody is awaited in it, or when it is overdue and enough are in. */
-function settleTogether(run: Steps, phase: TrainingPhase): TrainingPhase {
-  const awaited = inOpenStep(phase)
-  if (awaited.length > 0) {
-    const inTime = phase.contributors.length + phase.skipped.length
-    if (!phase.stepOverdue || inTime < run.settings.minReplies) return run.settings.top === 'sequential' ? nextTurn(run, phase) : phase
-    return closeStep(
-      run,
-      awaited.reduce<TrainingPhase>((next, id) => drop(run, next, id), phase),
-    )
+/**
+ * The open step closes when nobody is awaited in it, or when it is overdue and enough are in. Clients that had nothing to score may be
+ * several steps ahead, so one step's end may be the next one's too.
+ */
+function settleTogether(run: Steps, start: TrainingPhase): TrainingPhase {
+  let phase = start
+  for (;;) {
+    const awaited = inOpenStep(phase)
+    if (awaited.length > 0 && (!phase.stepOverdue || inTime(phase) < run.settings.minReplies)) return meetTop(run, phase, awaited)
+    for (const client of awaited) phase = drop(run, phase, client)
+    const isOpen = phase.contributors.length > 0 || [...phase.participants.values()].some((participant) => works(participant))
+    if (!isOpen) return phase
+    phase = closeStep(run, phase)
   }
-  const anybody = phase.contributors.length + phase.skipped.length > 0 || [...phase.participants.values()].some((p) => works(p))
-  return anybody ? closeStep(run, phase) : phase
 }
 
 function closeStep(run: Steps, phase: TrainingPhase): TrainingPhase {
-  if (run.settings.top === 'joint' && phase.contributors.length > 0)
+  if (phase.contributors.length > 0)
     run.effects.push({ type: 'top-step', step: phase.step, clients: [...phase.contributors].sort(compareIds) })
-  const open: TrainingPhase = { ...phase, step: phase.step + 1, contributors: [], skipped: [], stepOverdue: false }
-  const awaited = inOpenStep(open)
-  if (awaited.length === 0) return open
-  startClock(run, open.step, null)
-  return run.settings.top === 'sequential' ? nextTurn(run, open) : awaited.reduce<TrainingPhase>((next, id) => compute(run, next, id), open)
+  const open: TrainingPhase = { ...phase, step: phase.step + 1, contributors: [], stepOverdue: false }
+  if (inOpenStep(open).length > 0) startClock(run, open.step, null)
+  return open
+}
+
+/** Hands over what the open step's clients have sent and may be computed now. */
+function meetTop(run: Steps, phase: TrainingPhase, awaited: readonly ClientId[]): TrainingPhase {
+  if (run.settings.top === 'joint') return awaited.reduce((next, client) => compute(run, next, client), phase)
+  const client = turn(run, phase)
+  return client === null ? phase : compute(run, phase, client)
+}
+
+/** Clients that have the open step behind them, with something to score or nothing. */
+function inTime(phase: TrainingPhase): number {
+  return [...phase.participants.values()].filter(({ step, steps }) => step > phase.step && steps > phase.step).length
 }
 
 /** Replicated: starts the clock of the client's next step, and drops those who are overdue once enough are ahead of them. */
-function settleAlone(run: Steps, phase: TrainingPhase, client: ClientId | null): TrainingPhase {
+function settleAlone(run: Steps, start: TrainingPhase, client: ClientId | null): TrainingPhase {
+  let phase = start
   const participant = client === null ? undefined : phase.participants.get(client)
   if (client !== null && works(participant)) startClock(run, participant.step, client)
-  for (const [id, late] of phase.participants) {
+  for (const [id, late] of start.participants) {
     const ahead = [...phase.participants.values()].filter(({ step }) => step > late.step).length
-    if (works(late) && late.overdue && ahead >= run.settings.minReplies) return settleAlone(run, drop(run, phase, id), id)
+    if (!works(late) || !late.overdue || ahead < run.settings.minReplies) continue
+    phase = drop(run, phase, id)
+    const next = phase.participants.get(id)
+    if (works(next)) startClock(run, next.step, id)
   }
   return phase
 }
@@ -128,11 +158,6 @@ function mayMeetTop(run: Steps, phase: TrainingPhase, client: ClientId): boolean
     case 'sequential':
       return turn(run, phase) === client
   }
-}
-
-function nextTurn(run: Steps, phase: TrainingPhase): TrainingPhase {
-  const client = turn(run, phase)
-  return client === null ? phase : compute(run, phase, client)
 }
 
 /** Whose micro-batches the sequential top takes now; null under `order: arrival` while nobody has sent any. */

@@ -18,6 +18,7 @@ import type {
   TrainingPhase,
   Transition,
 } from './round-state.js'
+import { isCurrent, owesAdapter, readyClients } from './round-queries.js'
 import { computed, openSteps, received, skipped, stepOverdue, stepsOf, takeOut, update, type Steps } from './round-steps.js'
 
 export function initialRounds(): RoundState {
@@ -28,10 +29,17 @@ export function initialRounds(): RoundState {
 export function advanceRounds(settings: RoundSettings, selection: Selection, state: RoundState, event: RoundEvent): Transition {
   if (state.phase.kind === 'finished' || state.phase.kind === 'failed') return { state, effects: [] }
   switch (event.type) {
-    case 'joined':
-      return { state: withMember(state, event.client, { present: true, counts: null }), effects: [] }
-    case 'ready':
+    case 'joined': {
+      // A new process under an id that is still present takes its place, and has none of what the old one had.
+      const { state: without, effects } = lose(settings, selection, state, event.client, 'started again')
+      return { state: withMember(without, event.client, { present: true, counts: null }), effects }
+    }
+    case 'ready': {
+      const member = state.members.get(event.client)
+      // What a client says of itself stays as it first said it: it weights its replies.
+      if (!member?.present || member.counts) return { state, effects: [] }
       return gather(settings, selection, withMember(state, event.client, { present: true, counts: event.counts }))
+    }
     case 'lost':
       return lose(settings, selection, state, event.client, event.reason)
     case 'merged':
@@ -44,42 +52,21 @@ export function advanceRounds(settings: RoundSettings, selection: Selection, sta
         : { state, effects: [] }
     default:
       return state.phase.kind === 'training' && isCurrent(state, event)
-        ? train(settings, selection, state, state.phase, event)
+        ? train(settings, state, state.phase, event)
         : { state, effects: [] }
   }
 }
 
-/** Clients that are connected and have their model and data, in id order. */
-export function readyClients(state: RoundState): ClientId[] {
-  return [...state.members]
-    .filter(([, { present, counts }]) => present && counts !== null)
-    .map(([id]) => id)
-    .sort(compareIds)
-}
-
-/** Whether a micro-batch is the next that its client owes; any other is late or a repeat. */
-export function isAwaited(
-  state: RoundState,
-  request: { client: ClientId; round: number; attempt: number; step: number; micro: number },
-): boolean {
-  const participant =
-    state.phase.kind === 'training' && isCurrent(state, request) ? state.phase.participants.get(request.client) : undefined
-  return (
-    participant?.state === 'working' &&
-    participant.step === request.step &&
-    participant.received === request.micro &&
-    request.step < participant.steps
-  )
-}
-
 type TrainingEvent = Extract<RoundEvent, { type: 'activations' | 'computed' | 'skipped' | 'adapter' | 'step-deadline' | 'round-deadline' }>
 
-function train(settings: RoundSettings, selection: Selection, state: RoundState, phase: TrainingPhase, event: TrainingEvent): Transition {
+function train(settings: RoundSettings, state: RoundState, phase: TrainingPhase, event: TrainingEvent): Transition {
   const run = stepsOf(settings, state)
-  return closeRound(run, selection, state, afterTrainingEvent(run, phase, event))
+  return closeRound(run, state, afterTrainingEvent(run, phase, event))
 }
 
 function afterTrainingEvent(run: Steps, phase: TrainingPhase, event: TrainingEvent): TrainingPhase {
+  const isOfSteps = event.type !== 'adapter' && event.type !== 'round-deadline'
+  if (isOfSteps && !run.settings.remoteSteps) return phase // clients make their steps alone
   switch (event.type) {
     case 'activations':
       return received(run, phase, event.client, event.step, event.micro)
@@ -91,37 +78,37 @@ function afterTrainingEvent(run: Steps, phase: TrainingPhase, event: TrainingEve
       return stepOverdue(run, phase, event.step, event.client)
     case 'round-deadline':
       return { ...phase, roundOverdue: true }
-    case 'adapter': {
-      const participant = phase.participants.get(event.client)
-      const through = participant?.state === 'working' && (!run.settings.remoteSteps || participant.step === participant.steps)
-      return through ? update(phase, event.client, { state: 'replied' }) : phase
-    }
+    case 'adapter':
+      return owesAdapter(run.settings, phase.participants.get(event.client)) ? update(phase, event.client, { state: 'replied' }) : phase
   }
 }
 
-/** Ends the round if nobody is awaited, or if it is overdue and enough have replied; fails it if too few are left. */
-function closeRound(run: Steps, selection: Selection, state: RoundState, phase: TrainingPhase): Transition {
+/** Ends the round if nobody is awaited, or if it is overdue and enough have replied; fails it if too few can still do so. */
+function closeRound(run: Steps, state: RoundState, start: TrainingPhase): Transition {
   const { settings, effects } = run
-  const count = (kind: Participant['state']): number => [...phase.participants.values()].filter((p) => p.state === kind).length
-  const [replied, working] = [count('replied'), count('working')]
-  if (replied + working < settings.minReplies) return fail({ ...state, phase }, tooFewReplies(settings, state.round, phase), effects)
-  if (working > 0) {
-    if (!phase.roundOverdue || replied < settings.minReplies) return { state: { ...state, phase }, effects }
-    const late = [...phase.participants].filter(([, p]) => p.state === 'working').map(([id]) => id)
-    const rest = late.reduce((next, id) => takeOut(run, next, id, 'round deadline'), phase)
-    return closeRound(run, selection, state, rest)
+  let phase = start
+  const count = (is: (participant: Participant) => boolean): number => [...phase.participants.values()].filter(is).length
+  const counting = count((p) => p.state !== 'out' && !droppedTooOften(p))
+  if (counting < settings.minReplies) return fail({ ...state, phase }, tooFewReplies(settings, state.round, phase), effects)
+  const late = [...phase.participants].filter(([, p]) => p.state === 'working').map(([id]) => id)
+  if (late.length > 0) {
+    const replies = count((p) => p.state === 'replied' && !droppedTooOften(p))
+    if (!phase.roundOverdue || replies < settings.minReplies) return { state: { ...state, phase }, effects }
+    for (const id of late) phase = takeOut(run, phase, id, 'round deadline')
   }
-  const entries = [...phase.participants].sort(([a], [b]) => compareIds(a, b))
-  const missing: Missing[] = entries.flatMap(([client, p]) =>
-    p.state === 'out'
-      ? [{ client, reason: p.reason ?? 'lost' }]
-      : droppedTooOften(p)
-        ? [{ client, reason: `dropped in ${p.dropped} of ${p.steps} steps` }]
-        : [],
-  )
-  const replies = entries.map(([client]) => client).filter((client) => !missing.some((m) => m.client === client))
-  if (replies.length === 0) return fail({ ...state, phase }, tooFewReplies(settings, state.round, phase), effects)
+  const reasons = reasonsMissing(phase)
+  const missing: Missing[] = [...reasons].map(([client, reason]) => ({ client, reason }))
+  const replies = [...phase.participants.keys()].filter((client) => !reasons.has(client)).sort(compareIds)
   return { state: { ...state, phase: { kind: 'merging' } }, effects: [...effects, { type: 'merge', replies, missing }] }
+}
+
+/** Why each client that does not enter the mean does not, in id order. */
+function reasonsMissing(phase: TrainingPhase): Map<ClientId, string> {
+  const reasons = new Map<ClientId, string>()
+  for (const [client, p] of [...phase.participants].sort(([a], [b]) => compareIds(a, b)))
+    if (p.state === 'out') reasons.set(client, p.reason ?? 'lost')
+    else if (droppedTooOften(p)) reasons.set(client, `dropped in ${p.dropped} of ${p.steps} steps`)
+  return reasons
 }
 
 function droppedTooOften({ dropped, steps }: Participant): boolean {
@@ -136,6 +123,7 @@ function afterMerge(settings: RoundSettings, selection: Selection, state: RoundS
 function evaluate(settings: RoundSettings, selection: Selection, state: RoundState): Transition {
   const able = readyClients(state).filter((id) => state.members.get(id)!.counts!.evalExamples > 0)
   const clients = selection.evaluate(able, state.round)
+  if (!isChoiceOf(able, clients)) return fail(state, badSelection(state, 'evaluate', clients))
   if (clients.length === 0) return endRound(settings, selection, state)
   return { state: { ...state, phase: { kind: 'evaluating', waiting: clients } }, effects: [{ type: 'evaluate', clients }] }
 }
@@ -167,7 +155,10 @@ function gather(settings: RoundSettings, selection: Selection, state: RoundState
     return evaluate(settings, selection, { ...state, started: true, localSteps })
   }
   if (ready.length < leastClients(settings)) return { state, effects: [] }
-  const clients = selection.train(ready, state.round).map((client) => ({
+  const selected = selection.train(ready, state.round)
+  if (!isChoiceOf(ready, selected) || selected.length < settings.minReplies)
+    return fail(state, badSelection(state, `train, of which ${settings.minReplies} must reply`, selected))
+  const clients = selected.map((client) => ({
     client,
     steps: Math.min(state.localSteps, ownSteps(settings, state.members.get(client)!)),
   }))
@@ -182,7 +173,6 @@ function gather(settings: RoundSettings, selection: Selection, state: RoundState
     participants,
     step: 0,
     contributors: [],
-    skipped: [],
     stepOverdue: false,
     roundOverdue: false,
     arrivals: 0,
@@ -197,6 +187,11 @@ function gather(settings: RoundSettings, selection: Selection, state: RoundState
       event: { type: 'round-deadline', round: state.round, attempt: state.attempt },
     })
   return { state: { ...state, phase }, effects: run.effects }
+}
+
+/** Whether each is one of those offered, and none is named twice. */
+function isChoiceOf(offered: readonly ClientId[], chosen: readonly ClientId[]): boolean {
+  return new Set(chosen).size === chosen.length && chosen.every((client) => offered.includes(client))
 }
 
 function leastClients(settings: RoundSettings): number {
@@ -214,7 +209,7 @@ function lose(settings: RoundSettings, selection: Selection, state: RoundState, 
   switch (next.phase.kind) {
     case 'training': {
       const run = stepsOf(settings, next)
-      return closeRound(run, selection, next, takeOut(run, next.phase, client, reason))
+      return closeRound(run, next, takeOut(run, next.phase, client, reason))
     }
     case 'evaluating':
       return next.phase.waiting.includes(client) ? evaluated(settings, selection, next, client) : { state: next, effects: [] }
@@ -227,16 +222,12 @@ function withMember(state: RoundState, client: ClientId, member: Member): RoundS
   return { ...state, members: new Map(state.members).set(client, member) }
 }
 
-function isCurrent(state: RoundState, event: { round: number; attempt: number }): boolean {
-  return event.round === state.round && event.attempt === state.attempt
-}
-
 function fail(state: RoundState, error: UserError, before: readonly RoundEffect[] = []): Transition {
   return { state: { ...state, phase: { kind: 'failed' } }, effects: [...before, { type: 'fail', error }] }
 }
 
 function tooFewReplies(settings: RoundSettings, round: number, phase: TrainingPhase): UserError {
-  const gone = [...phase.participants].filter(([, p]) => p.state === 'out').map(([id, p]) => `${id} (${p.reason})`)
+  const gone = [...reasonsMissing(phase)].map(([client, reason]) => `${client} (${reason})`)
   return new UserError({
     code: 'ROUND_FAILED',
     what: `round ${round} cannot end`,
@@ -251,5 +242,14 @@ function tooFewLeft(settings: RoundSettings, state: RoundState): UserError {
     what: `round ${state.round} cannot start`,
     why: `it needs ${leastClients(settings)} clients, and ${readyClients(state).length} are there`,
     fix: 'restart the clients that left, or lower federation.min_train_clients and federation.min_replies',
+  })
+}
+
+function badSelection({ round }: RoundState, purpose: string, chosen: readonly ClientId[]): UserError {
+  return new UserError({
+    code: 'BAD_STRATEGY',
+    what: `round ${round} cannot start`,
+    why: `the strategy selected [${chosen.join(', ')}] to ${purpose}; it must name clients that are ready, each once`,
+    fix: 'correct the selection in the strategy that federation.strategy names',
   })
 }

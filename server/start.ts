@@ -63,7 +63,8 @@ export async function startServer(setup: ServerSetup): Promise<StartedServer> {
     strategy: fedAvg({
       fractionTrain: config.federation.fraction_train,
       fractionEvaluate: config.federation.fraction_evaluate,
-      minTrain: config.federation.min_train_clients,
+      // Fewer could never give the replies that a round needs.
+      minTrain: Math.max(config.federation.min_train_clients, config.federation.min_replies),
     }),
     observer: setup.observer,
     token: setup.token,

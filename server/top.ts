@@ -1,12 +1,13 @@
 /**
  * @file Trains the top: keeps its adapter and optimizer, gathers what clients' micro-batches give it, and makes its steps.
  */
-import type { TopBatch, TopStage } from '../shared/model/stage.js'
+import type { TopBatch, TopResult, TopStage } from '../shared/model/stage.js'
 import { unreachable } from '../shared/errors.js'
 import { f32, type F32Tensor, type NamedTensors } from '../shared/tensor.js'
 import { clipGradients } from '../shared/train/clip.js'
 import type { MaskKey } from '../shared/train/dropout.js'
 import type { Optimizer, OptimizerState } from '../shared/train/optimizer.js'
+import { allFinite, invalid } from './invalid.js'
 import { averagedMoments } from './strategy/fedavg.js'
 import { weightedMean } from './strategy/mean.js'
 import type { ClientId } from './strategy/strategy.js'
@@ -34,8 +35,19 @@ interface Contribution {
   tokens: number
 }
 
+/** What the top answers to a micro-batch. */
+export interface TopAnswer {
+  readonly gradient: F32Tensor
+  readonly nll: number
+  /** False once the step was dropped, or its client lost. */
+  isCurrent(): boolean
+}
+
 export interface TopStep {
+  /** Before clipping. */
   readonly gradNorm: number
+  /** Scored tokens that the step saw. */
+  readonly tokens: number
 }
 
 export class TopTrainer {
@@ -44,7 +56,8 @@ export class TopTrainer {
   /** Moments that replicas keep from round to round (`optimizer_state: keep`). */
   private readonly kept = new Map<ClientId, OptimizerState>()
   private averaged: OptimizerState | null = null
-  private readonly contributions = new Map<ClientId, Contribution>()
+  /** By step and client: a client that waits for the others of a step may already have begun the next. */
+  private readonly contributions = new Map<string, Contribution>()
 
   constructor(private readonly options: TopOptions) {
     this.shared = this.replica(options.start, null)
@@ -66,56 +79,58 @@ export class TopTrainer {
   /**
    * Forward, loss and backward of one micro-batch; its gradient of the top's adapter waits for `step`.
    * @returns dLoss/dZ, f32 [tokens, hidden], and the summed plain nll.
+   * @throws UserError MESSAGE_INVALID if the top has no finite gradient for it: it must not reach the top's step.
    */
-  async compute(
-    client: ClientId,
-    batch: TopBatch,
-    normalizer: number,
-    key: MaskKey,
-  ): Promise<{ gradient: F32Tensor; nll: number; current: () => boolean }> {
-    const contribution = this.contributions.get(client) ?? { grads: new Map(), nll: 0, tokens: 0 }
-    this.contributions.set(client, contribution)
-    const { gradient, nll, grads } = await this.options.stage.train(batch, normalizer, this.of(client).adapter, key)
+  async compute(client: ClientId, batch: TopBatch, normalizer: number, key: MaskKey): Promise<TopAnswer> {
+    const place = placeOf(client, key.step)
+    const contribution = this.contributions.get(place) ?? { grads: new Map(), nll: 0, tokens: 0 }
+    this.contributions.set(place, contribution)
+    const { gradient, nll, grads } =
+      batch.targets.data.length === 0
+        ? nothingScored(batch)
+        : await this.options.stage.train(batch, normalizer, this.of(client).adapter, key)
     // A step that was dropped meanwhile has no use for what this run gave.
-    const current = (): boolean => this.contributions.get(client) === contribution
-    if (current()) {
+    const isCurrent = (): boolean => this.contributions.get(place) === contribution
+    if (isCurrent()) {
+      checkFinite(grads)
       addInto(contribution.grads, grads)
       contribution.nll += nll
       contribution.tokens += batch.targets.data.length
     }
-    return { gradient: gradient ?? unreachable('a top without a cut'), nll, current }
+    return { gradient: gradient ?? unreachable('a top without a cut'), nll, isCurrent }
   }
 
   /** What a client's step came to, before `step` uses it up. */
-  contribution(client: ClientId): { readonly nll: number; readonly tokens: number } {
-    return this.contributions.get(client) ?? unreachable(`${client} gave nothing`)
+  contribution(client: ClientId, step: number): { readonly nll: number; readonly tokens: number } {
+    return this.contributions.get(placeOf(client, step)) ?? unreachable(`${client} gave nothing to step ${step}`)
   }
 
-  /** Forgets an unfinished step. */
-  discard(client: ClientId): void {
-    this.contributions.delete(client)
+  /** Forgets what a client gave to a step that it will not finish. */
+  discard(client: ClientId, step: number): void {
+    this.contributions.delete(placeOf(client, step))
   }
 
   /**
    * One optimizer step: of the client's own copy if replicated, else of the one top with the mean of the clients' gradients, weighted by their
    * scored tokens of the step and added in the order given. An adapter without tensors (the cut is after the last block) has nothing to step.
    */
-  step(clients: readonly ClientId[], rate: number): TopStep {
+  step(step: number, clients: readonly ClientId[], rate: number): TopStep {
     const items = clients.map((client) => {
-      const { grads, tokens } = this.contributions.get(client) ?? unreachable(`${client} gave nothing to this step`)
-      this.contributions.delete(client)
+      const place = placeOf(client, step)
+      const { grads, tokens } = this.contributions.get(place) ?? unreachable(`${client} gave nothing to step ${step}`)
+      this.contributions.delete(place)
       return { client, weight: tokens, tensors: grads }
     })
     const grads = items.length === 1 ? items[0].tensors : weightedMean(items)
     const { adapter, optimizer } = this.of(clients[0])
     const gradNorm = clipGradients(grads, this.options.maxGradNorm)
     if (adapter.size > 0) optimizer.step(adapter, grads, rate)
-    return { gradNorm }
+    return { gradNorm, tokens: items.reduce((sum, { weight }) => sum + weight, 0) }
   }
 
   /** Summed plain nll of a batch under the current adapter. */
-  evaluate(batch: TopBatch): Promise<number> {
-    return this.options.stage.evaluate(batch, this.shared.adapter)
+  async evaluate(batch: TopBatch): Promise<number> {
+    return batch.targets.data.length === 0 ? 0 : this.options.stage.evaluate(batch, this.shared.adapter)
   }
 
   /** Averages the copies of the clients that replied, as the clients' own adapters are. A shared top stays as it is. */
@@ -164,4 +179,18 @@ function addInto(sums: Map<string, F32Tensor>, more: NamedTensors): void {
     if (!sum) sums.set(name, f32(shape, data.slice()))
     else for (let i = 0; i < data.length; i++) sum.data[i] += data[i]
   }
+}
+
+function placeOf(client: ClientId, step: number): string {
+  return `${step}/${client}`
+}
+
+/** A micro-batch without scored tokens, of a step that has some, moves nothing. */
+function nothingScored({ hidden }: TopBatch): TopResult {
+  const { shape, data } = hidden ?? unreachable('a micro-batch without activations')
+  return { nll: 0, gradient: f32(shape, new Float32Array(data.length)), grads: new Map() }
+}
+
+function checkFinite(grads: NamedTensors): void {
+  for (const [name, { data }] of grads) if (!allFinite(data)) throw invalid(`activations for which the gradient of ${name} is not finite`)
 }

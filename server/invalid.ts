@@ -1,0 +1,17 @@
+/**
+ * @file What makes a client's message unusable, and the error it is refused with.
+ */
+import { UserError } from '../shared/errors.js'
+
+export function allFinite(values: Float32Array): boolean {
+  return values.every((value) => Number.isFinite(value))
+}
+
+export function invalid(what: string): UserError {
+  return new UserError({
+    code: 'MESSAGE_INVALID',
+    what: 'a client sent what the run cannot use',
+    why: `it sent ${what}`,
+    fix: 'make sure that both ends run the same version of cutlayer and read the same run config',
+  })
+}

@@ -1,0 +1,54 @@
+/**
+ * @file Questions that the server asks of the round machine's state before it believes a message.
+ */
+import { compareIds } from './order.js'
+import type { ClientId, Participant, RoundSettings, RoundState } from './round-state.js'
+import { owesMicroBatch, owesStep } from './round-steps.js'
+
+interface InRound {
+  readonly client: ClientId
+  readonly round: number
+  readonly attempt: number
+}
+
+/** Clients that are connected and have their model and data, in id order. */
+export function readyClients(state: RoundState): ClientId[] {
+  return [...state.members]
+    .filter(([, { present, counts }]) => present && counts !== null)
+    .map(([id]) => id)
+    .sort(compareIds)
+}
+
+/** Whether something names the round that is under way. */
+export function isCurrent(state: RoundState, event: { readonly round: number; readonly attempt: number }): boolean {
+  return event.round === state.round && event.attempt === state.attempt
+}
+
+/** Whether a micro-batch is the next that its client owes; any other is late or a repeat. */
+export function isAwaited(settings: RoundSettings, state: RoundState, request: InRound & { step: number; micro: number }): boolean {
+  return settings.remoteSteps && owesMicroBatch(settings, participantOf(state, request), request.step, request.micro)
+}
+
+/** Whether the client may still say that it skips this step. */
+export function isStepAwaited(settings: RoundSettings, state: RoundState, report: InRound & { step: number }): boolean {
+  const participant = participantOf(state, report)
+  return settings.remoteSteps ? owesStep(participant, report.step) : participant?.state === 'working'
+}
+
+/** Whether the client has made its steps and owes its adapter. */
+export function isAdapterAwaited(settings: RoundSettings, state: RoundState, update: InRound): boolean {
+  return owesAdapter(settings, participantOf(state, update))
+}
+
+/** Whether the client was asked to evaluate and has not answered. */
+export function isEvaluationAwaited(state: RoundState, answer: InRound): boolean {
+  return state.phase.kind === 'evaluating' && isCurrent(state, answer) && state.phase.waiting.includes(answer.client)
+}
+
+export function owesAdapter({ remoteSteps }: RoundSettings, participant: Participant | undefined): boolean {
+  return participant?.state === 'working' && (!remoteSteps || participant.step >= participant.steps)
+}
+
+function participantOf(state: RoundState, place: InRound): Participant | undefined {
+  return state.phase.kind === 'training' && isCurrent(state, place) ? state.phase.participants.get(place.client) : undefined
+}

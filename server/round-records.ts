@@ -1,0 +1,115 @@
+/**
+ * @file What a run writes down: a line for each step and round, the traffic, and what happened to whom.
+ */
+import type { Config } from '../shared/config/schema.js'
+import type { Traffic } from '../shared/protocol/link.js'
+import type { ClientMessage, MessageOf, ServerMessage } from '../shared/protocol/messages.js'
+import { placeOf, TrafficLedger } from '../shared/protocol/traffic.js'
+import type { RoundLine } from '../shared/run-records.js'
+import type { Clock, RunObserver } from './observer.js'
+import { RoundMetrics } from './round-metrics.js'
+import type { ClientId, Member, Missing } from './round-state.js'
+import type { StepSeen } from './step-engine.js'
+
+interface InRound {
+  readonly round: number
+  readonly attempt: number
+}
+
+interface TopStepFacts extends InRound {
+  readonly step: number
+  readonly tokens: number
+  readonly rate: number
+  readonly gradNorm: number
+}
+
+export class RoundRecords {
+  private readonly ledger = new TrafficLedger()
+  private readonly counts = new Map<ClientId, NonNullable<Member['counts']>>()
+  private metrics = new RoundMetrics()
+  private startedAt: number
+  private lastTrafficRound = -1
+
+  constructor(
+    private readonly config: Config,
+    private readonly strategy: string,
+    private readonly observer: RunObserver,
+    private readonly clock: Clock,
+  ) {
+    this.startedAt = clock.now()
+  }
+
+  /** Books a message that has crossed a client's link. */
+  traffic(client: ClientId, message: ClientMessage | ServerMessage, traffic: Traffic, current: InRound): void {
+    this.ledger.add(placeOf(message, client, current), traffic)
+  }
+
+  /** A client's own counts, which its lines show also after it has left. */
+  introduce(client: ClientId, counts: NonNullable<Member['counts']>): void {
+    this.counts.set(client, counts)
+  }
+
+  startRound(): void {
+    this.metrics = new RoundMetrics()
+    this.startedAt = this.clock.now()
+  }
+
+  /** @param seen what the server knows better than the report; null where the client made the step alone. */
+  clientStep(client: ClientId, { round, attempt, step, lr, grad_norm, ...report }: MessageOf<'step'>, seen: StepSeen | null): void {
+    const { nll, tokens, topGradNorm } = seen ?? { ...report, topGradNorm: null }
+    this.metrics.step(client, nll, tokens)
+    if (!this.isLogged(step)) return
+    const loss = nll === null || tokens === 0 ? null : nll / tokens
+    this.observer.step({ round, attempt, step, client, loss, tokens, lr, grad_norm, top_grad_norm: topGradNorm })
+  }
+
+  /** A joint top's own step. */
+  topStep({ round, attempt, step, tokens, rate, gradNorm }: TopStepFacts): void {
+    if (this.isLogged(step))
+      this.observer.step({ round, attempt, step, client: null, loss: null, tokens, lr: rate, grad_norm: null, top_grad_norm: gradNorm })
+  }
+
+  reply(client: ClientId, { seconds }: MessageOf<'adapter'>): void {
+    this.metrics.seconds(client, seconds)
+  }
+
+  evaluation(client: ClientId, { nll, tokens, bytes }: MessageOf<'evaluation'>): void {
+    this.metrics.evaluation(client, { nll, tokens, bytes })
+  }
+
+  merged(round: number, replies: number, missing: readonly Missing[]): void {
+    this.metrics.merge(replies, missing)
+    for (const { client, reason } of missing) this.observer.event({ event: 'missing', client, round, reason })
+  }
+
+  roundOver(round: number, attempt: number): RoundLine {
+    const now = this.clock.now()
+    const line = this.metrics.line({
+      round,
+      attempt,
+      seconds: (now - this.startedAt) / 1000,
+      strategy: this.strategy,
+      weightBy: this.config.federation.weight_by,
+      counts: (client) => this.counts.get(client) ?? { examples: 0, tokens: 0 },
+      bytes: (client) => this.ledger.wireBytes(round, client),
+    })
+    this.observer.round(line)
+    this.metrics = new RoundMetrics()
+    this.startedAt = now
+    this.writeTraffic(round - 1)
+    return line
+  }
+
+  /** A round's traffic is complete once its last messages are through, which is when the next round is over, or the run. */
+  writeTraffic(upTo: number): void {
+    for (let round = this.lastTrafficRound + 1; round <= upTo; round++) {
+      this.observer.traffic(this.ledger.lines(round))
+      this.ledger.forget(round)
+      this.lastTrafficRound = round
+    }
+  }
+
+  private isLogged(step: number): boolean {
+    return (step + 1) % this.config.output.logging_steps === 0
+  }
+}

@@ -1,0 +1,243 @@
+/**
+ * @file Runs the round machine: feeds it events one at a time, carries out what it asks for, and ends the run once.
+ */
+import type { Config } from '../shared/config/schema.js'
+import { UserError, unreachable } from '../shared/errors.js'
+import type { ServerLink } from '../shared/protocol/link.js'
+import type { ServerMessage } from '../shared/protocol/messages.js'
+import { derive } from '../shared/random.js'
+import type { NamedTensors } from '../shared/tensor.js'
+import { scheduledRate } from '../shared/train/schedule.js'
+import type { Aggregation } from './aggregation.js'
+import type { Clock, RunObserver } from './observer.js'
+import type { RoundRecords } from './round-records.js'
+import type { ClientId, RoundEffect, RoundEvent, RoundSettings, RoundState, Selection } from './round-state.js'
+import { advanceRounds, initialRounds } from './round.js'
+import { requestKey, type Roster } from './roster.js'
+import type { StepEngine } from './step-engine.js'
+import type { Strategy } from './strategy/strategy.js'
+import type { TopTrainer } from './top.js'
+
+export interface RoundRunnerOptions {
+  readonly config: Config
+  readonly settings: RoundSettings
+  readonly strategy: Strategy
+  readonly roster: Roster
+  readonly engine: StepEngine
+  readonly top: TopTrainer | null
+  readonly aggregation: Aggregation
+  readonly records: RoundRecords
+  /** Does not throw. */
+  readonly observer: RunObserver
+  readonly clock: Clock
+  /** The whole adapter, both halves. */
+  adapter(): NamedTensors
+  /** What the client sent cannot be used, or the engine failed on it. */
+  onUnusable(client: ClientId, link: ServerLink | null, error: unknown): void
+}
+
+/** How a run ended. */
+export interface RunEnd {
+  readonly reason: string
+  /** What clients are told last. */
+  readonly message: ServerMessage
+  /** Of a run that failed. */
+  readonly error: UserError | null
+}
+
+export class RoundRunner {
+  /** Resolves when the run has finished or was stopped, and all clients were told; rejects when it failed. */
+  readonly finished: Promise<void>
+  private current: RoundState = initialRounds()
+  private readonly selection: Selection
+  private readonly events: RoundEvent[] = []
+  private isBusy = false
+  private readonly timers = new Set<() => void>()
+  private ended: RunEnd | null = null
+  private dismissed: Promise<void> = Promise.resolve()
+  private settle: { resolve(): void; reject(error: unknown): void } = { resolve() {}, reject() {} }
+
+  constructor(private readonly options: RoundRunnerOptions) {
+    const { strategy, config } = options
+    const { seed } = config.train
+    this.selection = {
+      train: (ready, round) => strategy.selectTrain(ready, derive(seed, 'select-train', round)),
+      evaluate: (ready, round) => strategy.selectEvaluate(ready, derive(seed, 'select-evaluate', round)),
+    }
+    this.finished = new Promise((resolve, reject) => (this.settle = { resolve, reject }))
+    this.finished.catch(() => {}) // whoever awaits it hears of it; nobody has to
+  }
+
+  get state(): RoundState {
+    return this.current
+  }
+
+  /** How the run ended; null while it goes on. */
+  get end(): RunEnd | null {
+    return this.ended
+  }
+
+  /** Optimizer updates that a client can have made by the end of this round. */
+  get updatesSoFar(): number {
+    return this.current.round * this.current.localSteps
+  }
+
+  /** Never throws: what goes wrong in carrying out an event ends the run. */
+  dispatch(event: RoundEvent): void {
+    this.events.push(event)
+    // An effect that causes an event must not overtake the effects behind it.
+    if (this.isBusy) return
+    this.isBusy = true
+    try {
+      for (let next = this.events.shift(); next; next = this.events.shift()) this.advance(next)
+    } catch (error) {
+      void this.fail(error)
+    } finally {
+      this.isBusy = false
+    }
+  }
+
+  /** Ends the run before its time, with the last finished round's adapter. Again, or after the end: waits for what is under way. */
+  stop(reason: string): Promise<void> {
+    return this.close({ reason, message: { type: 'finish', reason: reason.slice(0, 1024) }, error: null }, () => this.settle.resolve())
+  }
+
+  /** Ends the run with an error, which clients are told and `finished` rejects with. */
+  fail(error: unknown): Promise<void> {
+    const told = error instanceof UserError ? error : internalError('the run could not go on', error)
+    return this.close({ reason: told.message, message: { type: 'error', error: told.report() }, error: told }, () =>
+      this.settle.reject(error),
+    )
+  }
+
+  private close(end: RunEnd, settle: () => void): Promise<void> {
+    if (this.ended) return this.dismissed
+    this.ended = end
+    const { observer, roster, records } = this.options
+    const { round } = this.current
+    for (const cancel of this.timers) cancel()
+    this.timers.clear()
+    this.events.length = 0
+    if (end.error) observer.event({ event: 'failed', round, reason: `${end.error.code}: ${end.error.why}` })
+    observer.event({ event: 'end', round, reason: end.reason })
+    this.dismissed = roster.dismiss(end).then(() => {
+      records.writeTraffic(round)
+      settle()
+    })
+    return this.dismissed
+  }
+
+  private advance(event: RoundEvent): void {
+    if (this.ended) return
+    const before = this.current
+    const { state, effects } = advanceRounds(this.options.settings, this.selection, before, event)
+    this.current = state
+    // A round that is over is the one before: the machine may have begun the next.
+    for (const effect of effects) if (!this.ended) this.carryOut(effect, effect.type === 'round-over' ? before : state)
+  }
+
+  private carryOut(effect: RoundEffect, { round, attempt }: RoundState): void {
+    const { config, roster, engine, aggregation, observer, clock } = this.options
+    switch (effect.type) {
+      case 'evaluate': {
+        for (const client of effect.clients)
+          roster.send(client, { type: 'evaluate', round, attempt, adapter: aggregation.coded, max_batches: config.eval.max_eval_batches })
+        return
+      }
+      case 'start-round':
+        return this.startRound(effect.clients)
+      case 'compute': {
+        const place = { client: effect.client, round, attempt, step: effect.step, micro: effect.micro }
+        const link = roster.linkOf(effect.client)
+        engine.compute(place).then(
+          (isDone) => isDone && this.dispatch({ type: 'computed', ...place }),
+          (error: unknown) => this.options.onUnusable(effect.client, link, error),
+        )
+        return
+      }
+      case 'reply': {
+        const { client, step, micro } = effect
+        const reply = engine.answer({ client, round, attempt, step, micro })
+        return roster.answer(client, requestKey({ purpose: 'train', ...reply }), reply)
+      }
+      case 'discard':
+        return engine.discard(effect)
+      case 'drop': {
+        const { client, step, reason, next } = effect
+        observer.event({ event: 'deadline', client, round, step, reason })
+        return roster.send(client, { type: 'dropped', round, attempt, step, reason, next_step: next })
+      }
+      case 'top-step':
+        return this.topStep(effect.step, effect.clients)
+      case 'merge':
+        return this.merge(effect)
+      case 'round-over': {
+        const { train_loss, eval_loss } = this.options.records.roundOver(round, attempt)
+        for (const client of roster.ids) roster.send(client, { type: 'round-end', round, attempt, train_loss, eval_loss })
+        return
+      }
+      case 'timer': {
+        const cancel = clock.after(effect.ms, () => {
+          this.timers.delete(cancel)
+          this.dispatch(effect.event)
+        })
+        this.timers.add(cancel)
+        return
+      }
+      case 'finish':
+        return void this.stop('the run has finished')
+      case 'fail':
+        return void this.fail(effect.error)
+      default:
+        return unreachable(`effect ${JSON.stringify(effect)}`)
+    }
+  }
+
+  private startRound(clients: readonly { readonly client: ClientId; readonly steps: number }[]): void {
+    const { config, roster, engine, top, aggregation, records } = this.options
+    const { round, attempt, localSteps } = this.current
+    const { num_rounds, step_deadline_s, round_deadline_s } = config.federation
+    records.startRound()
+    engine.startRound()
+    aggregation.startRound()
+    top?.startRound(clients.map(({ client }) => client))
+    for (const { client, steps } of clients)
+      roster.send(client, {
+        type: 'round-start',
+        round,
+        attempt,
+        ...aggregation.startOf(client),
+        steps,
+        position: (round - 1) * localSteps,
+        positions: num_rounds * localSteps,
+        deadlines: { step_s: step_deadline_s, round_s: round_deadline_s },
+      })
+  }
+
+  private topStep(step: number, clients: readonly ClientId[]): void {
+    const { config, engine, records } = this.options
+    const { round, attempt, localSteps } = this.current
+    const { lr_scheduler_type: type, learning_rate: learningRate, warmup_ratio: warmupRatio } = config.train
+    const positions = config.federation.num_rounds * localSteps
+    const rate = scheduledRate({ type, learningRate, warmupRatio, positions }, (round - 1) * localSteps + step)
+    const { gradNorm, tokens } = engine.step(step, clients, rate)
+    // Sequential and replicated: the norm stands in the client's own line.
+    if (config.federation.top === 'joint') records.topStep({ round, attempt, step, tokens, rate, gradNorm })
+  }
+
+  private merge({ replies, missing }: Extract<RoundEffect, { type: 'merge' }>): void {
+    const { aggregation, top, records, observer } = this.options
+    const { round } = this.current
+    top?.endRound(aggregation.merge(round, replies))
+    records.merged(round, replies.length, missing)
+    void Promise.resolve(observer.adapter(round, this.options.adapter())).then(() => this.dispatch({ type: 'merged' }))
+  }
+}
+
+/** What clients and people are told of an error that is none of theirs. */
+export function internalError(what: string, error: unknown): UserError {
+  return new UserError(
+    { code: 'ROUND_FAILED', what, why: error instanceof Error ? error.message : String(error), fix: "see the server's log" },
+    { cause: error },
+  )
+}

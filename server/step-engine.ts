@@ -1,0 +1,177 @@
+/**
+ * @file Runs the top on what clients send: one queue for one engine, what is asked for first is computed first.
+ */
+import type { Config } from '../shared/config/schema.js'
+import { unreachable } from '../shared/errors.js'
+import type { Architecture } from '../shared/model/families/family.js'
+import type { TopBatch } from '../shared/model/stage.js'
+import { codecByName } from '../shared/protocol/codec/index.js'
+import type { MessageOf } from '../shared/protocol/messages.js'
+import { finiteOrNull } from '../shared/train/metrics.js'
+import { readActivations } from './inbox.js'
+import { invalid } from './invalid.js'
+import type { ClientId } from './round-state.js'
+import type { TopTrainer } from './top.js'
+
+export interface StepEngineOptions {
+  readonly config: Config
+  readonly architecture: Architecture
+  /** null where clients hold the whole model. */
+  readonly top: TopTrainer | null
+}
+
+/** Which micro-batch of a round. */
+export interface MicroBatch {
+  readonly client: ClientId
+  readonly round: number
+  readonly attempt: number
+  readonly step: number
+  readonly micro: number
+}
+
+type StepPlace = Pick<MicroBatch, 'client' | 'step'>
+
+/** What the server itself saw of a client's step. */
+export interface StepSeen {
+  /** Summed over its scored tokens, nats. */
+  readonly nll: number
+  readonly tokens: number
+  /** Of the top's own step with it, before clipping; null where the top is joint. */
+  readonly topGradNorm: number | null
+}
+
+interface Waiting {
+  readonly batch: TopBatch
+  readonly normalizer: number
+}
+
+export class StepEngine {
+  private queue: Promise<void> = Promise.resolve()
+  private readonly waiting = new Map<string, Waiting>()
+  private readonly answers = new Map<string, MessageOf<'gradients'>>()
+  private readonly seen = new Map<string, StepSeen>()
+
+  constructor(private readonly options: StepEngineOptions) {}
+
+  /** Forgets what the last round left. */
+  startRound(): void {
+    this.waiting.clear()
+    this.answers.clear()
+    this.seen.clear()
+  }
+
+  /** Reads a micro-batch, which then waits for `compute`. @throws UserError MESSAGE_INVALID */
+  take(client: ClientId, message: MessageOf<'activations'>): void {
+    this.waiting.set(microKey({ ...message, client }), { batch: this.read(message), normalizer: message.normalizer })
+  }
+
+  /**
+   * Runs the top on a micro-batch when its turn comes.
+   * @returns whether it was computed; false if its step was given up before.
+   * @throws UserError MESSAGE_INVALID if its numbers cannot be used, Error if the engine fails.
+   */
+  compute(place: MicroBatch): Promise<boolean> {
+    const key = microKey(place)
+    const given = this.waiting.get(key) ?? unreachable(`micro-batch ${key} is gone`)
+    return this.enqueue(async () => {
+      if (this.waiting.get(key) !== given) return false
+      const { client, round, attempt, step, micro } = place
+      const { train, transport } = this.options.config
+      const { batch, normalizer } = given
+      const mask = { seed: train.seed, client, round, step, micro }
+      const { gradient, nll, isCurrent } = await this.top().compute(client, batch, normalizer, mask)
+      if (!isCurrent()) return false
+      this.waiting.delete(key)
+      const { data, shape } = gradient
+      this.answers.set(key, {
+        type: 'gradients',
+        round,
+        attempt,
+        step,
+        micro,
+        hidden: codecByName(transport.gradient_codec).encode(data, shape, { purpose: 'gradients' }),
+        nll: finiteOrNull(nll),
+        tokens: batch.targets.data.length,
+      })
+      if (micro + 1 === train.gradient_accumulation_steps) this.closeClientStep(place, normalizer)
+      return true
+    })
+  }
+
+  /** The loss of a held-out batch. @throws UserError MESSAGE_INVALID at once if it cannot be read. */
+  evaluate(message: MessageOf<'activations'>): Promise<MessageOf<'loss'>> {
+    const batch = this.read(message)
+    const { round, attempt, step, micro } = message
+    return this.enqueue(async () => {
+      const nll = await this.top().evaluate(batch)
+      return { type: 'loss', round, attempt, step, micro, nll: finiteOrNull(nll), tokens: batch.targets.data.length }
+    })
+  }
+
+  /** Hands out a computed answer, once. */
+  answer(place: MicroBatch): MessageOf<'gradients'> {
+    const key = microKey(place)
+    const answer = this.answers.get(key) ?? unreachable(`the answer to micro-batch ${key} is gone`)
+    this.answers.delete(key)
+    return answer
+  }
+
+  /** Forgets what a client gave to a step that it will not finish. */
+  discard(place: StepPlace): void {
+    this.options.top?.discard(place.client, place.step)
+    for (const kept of [this.waiting, this.answers])
+      for (const key of kept.keys()) if (key.startsWith(`${stepKey(place)}/`)) kept.delete(key)
+  }
+
+  /** One step of the top with what these clients gave. @returns the norm of its gradient before clipping, and its scored tokens. */
+  step(step: number, clients: readonly ClientId[], rate: number): { readonly gradNorm: number; readonly tokens: number } {
+    const made = this.top().step(step, clients, rate)
+    const seen = this.options.config.federation.top === 'joint' ? undefined : this.seen.get(stepKey({ client: clients[0], step }))
+    if (seen) this.seen.set(stepKey({ client: clients[0], step }), { ...seen, topGradNorm: made.gradNorm })
+    return made
+  }
+
+  /** What the server saw of a client's step, once: null for one that was not computed here, or was reported before. */
+  takeSeen(place: StepPlace): StepSeen | null {
+    const seen = this.seen.get(stepKey(place)) ?? null
+    this.seen.delete(stepKey(place))
+    return seen
+  }
+
+  private closeClientStep({ client, step }: StepPlace, normalizer: number): void {
+    const { nll, tokens } = this.top().contribution(client, step)
+    if (tokens !== normalizer) throw invalid(`a normalizer of ${normalizer} for a step of ${tokens} scored tokens`)
+    this.seen.set(stepKey({ client, step }), { nll, tokens, topGradNorm: null })
+  }
+
+  private read(message: MessageOf<'activations'>): TopBatch {
+    const { architecture, config } = this.options
+    return readActivations(message, {
+      architecture,
+      maxRows: config.train.per_device_train_batch_size,
+      codec: config.transport.activation_codec,
+    })
+  }
+
+  private top(): TopTrainer {
+    return this.options.top ?? unreachable('a run where clients hold the whole model has no top')
+  }
+
+  private enqueue<Result>(work: () => Promise<Result>): Promise<Result> {
+    const result = this.queue.then(work)
+    // Whoever asked hears of an error; the next in the queue must not.
+    this.queue = result.then(
+      () => {},
+      () => {},
+    )
+    return result
+  }
+}
+
+function stepKey({ client, step }: StepPlace): string {
+  return `${client}/${step}`
+}
+
+function microKey(place: MicroBatch): string {
+  return `${stepKey(place)}/${place.round}/${place.attempt}/${place.micro}`
+}
