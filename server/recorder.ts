@@ -58,7 +58,7 @@ export class RunRecorder implements RunObserver {
     this.rounds.push(line)
     this.options.directory.appendRound(line)
     if (line.round === 0 || line.eval_loss === null || !this.lastAdapter) return
-    if (this.best?.eval_loss != null && this.best.eval_loss <= line.eval_loss) return
+    if (line.eval_loss >= (this.best?.eval_loss ?? Infinity)) return
     this.best = line
     const adapter = this.lastAdapter
     if (this.options.config.output.save_best)
