@@ -3,9 +3,17 @@
  */
 import type { CommandDefinition } from '../shared/command-line/index.node.js'
 import { benchStepCommand } from './bench/step.js'
+import { evalCommand } from './eval.js'
 import { inspectCommand } from './inspect/inspect.js'
 import { runCommand } from './run.js'
 import { listCommand } from './inspect/list.js'
 import { validateCommand } from './validate.js'
 
-export const commands: readonly CommandDefinition[] = [benchStepCommand, inspectCommand, listCommand, runCommand, validateCommand]
+export const commands: readonly CommandDefinition[] = [
+  benchStepCommand,
+  evalCommand,
+  inspectCommand,
+  listCommand,
+  runCommand,
+  validateCommand,
+]
