@@ -14,9 +14,10 @@ export interface TrainingData {
   readonly heldOut: readonly TokenRow[]
 }
 
-export function trainingData({ train, heldOut }: DividedCorpus, tokenizer: Tokenizer, windowTokens: number): TrainingData {
-  return {
-    stream: tokenStream(train, tokenizer),
-    heldOut: heldOut.flatMap(({ text }) => tokeniseDocument(text, tokenizer, { maxLength: windowTokens }).rows),
-  }
+export function trainingData(corpus: DividedCorpus, tokenizer: Tokenizer, windowTokens: number): TrainingData {
+  return { stream: tokenStream(corpus.train, tokenizer), heldOut: heldOutWindows(corpus, tokenizer, windowTokens) }
+}
+
+export function heldOutWindows({ heldOut }: DividedCorpus, tokenizer: Tokenizer, windowTokens: number): TokenRow[] {
+  return heldOut.flatMap(({ text }) => tokeniseDocument(text, tokenizer, { maxLength: windowTokens }).rows)
 }

@@ -12,28 +12,30 @@ import { loadTokenizer } from '../../shared/model/tokenizer.node.js'
 import { f32, type F32Tensor } from '../../shared/tensor.js'
 import { addSums, lossReport, type LossSums } from '../../shared/train/metrics.js'
 import { dividedCorpus } from './corpus.js'
-import { trainingData } from './data.js'
+import { heldOutWindows } from './data.js'
 import { openEvaluation } from './evaluation.js'
+import { badUsage, printLine, runProgram } from './program.js'
 
-const folder = process.argv[2] ?? 'datasets/model'
-const checkpoint = await openCheckpoint(folder)
-const config = gpt2.parse(checkpoint.config)
-const weights = new Map<string, F32Tensor>()
-for (const [name, shape] of gpt2.tensors(config)) weights.set(name, f32(shape, await checkpoint.readF32(name)))
-await checkpoint.close()
+await runProgram(async (args) => {
+  if (args.length > 1) throw badUsage(`${args.length} folders were given`, 'measure.js [FOLDER]')
+  const folder = args[0] ?? 'datasets/model'
+  const checkpoint = await openCheckpoint(folder)
+  const config = gpt2.parse(checkpoint.config)
+  const weights = new Map<string, F32Tensor>()
+  for (const [name, shape] of gpt2.tensors(config)) weights.set(name, f32(shape, await checkpoint.readF32(name)))
+  await checkpoint.close()
 
-const print = (record: object): boolean => process.stdout.write(`${JSON.stringify(record)}\n`)
-const corpus = await dividedCorpus()
-const tokenizer = await loadTokenizer(folder)
-for (const { text } of corpus.heldOut) print({ text, ids: [...tokenizer.encode(text, { specialTokens: true })] })
-const { heldOut } = trainingData(corpus, tokenizer, config.n_positions)
-const backend = onnxBackend({ threads: 1, lanes: 1 })
-const evaluation = await openEvaluation(backend, { family: gpt2, config })
-const sums: LossSums[] = []
-for (const row of heldOut) {
-  const sum = await evaluation.evaluate([row], weights, 1)
-  sums.push(sum)
-  print({ ids: [...row.ids], nll: sum.nll })
-}
-print(lossReport(addSums(sums)))
-await backend.dispose()
+  const corpus = await dividedCorpus()
+  const tokenizer = await loadTokenizer(folder)
+  for (const { text } of corpus.heldOut) printLine({ text, ids: [...tokenizer.encode(text, { specialTokens: true })] })
+  const backend = onnxBackend({ threads: 1, lanes: 1 })
+  const evaluation = await openEvaluation(backend, { family: gpt2, config })
+  const sums: LossSums[] = []
+  for (const row of heldOutWindows(corpus, tokenizer, config.n_positions)) {
+    const sum = await evaluation.evaluate([row], weights, 1)
+    sums.push(sum)
+    printLine({ ids: [...row.ids], nll: sum.nll })
+  }
+  printLine(lossReport(addSums(sums)))
+  await backend.dispose()
+})

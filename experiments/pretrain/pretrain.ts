@@ -15,10 +15,11 @@ import { trainingData } from './data.js'
 import { openEvaluation } from './evaluation.js'
 import { initialWeights } from './initial.js'
 import { writeModelFolder } from './model-folder.js'
+import { badUsage, printLine, runProgram } from './program.js'
 import { pretrain } from './run.js'
 import { openTrainer } from './trainer.js'
 
-const USAGE = 'give it as: pretrain.js RECIPE.yaml [--out FOLDER] [--minutes N] [--tokenizer FOLDER]'
+const USAGE = 'pretrain.js RECIPE.yaml [--out FOLDER] [--minutes N] [--tokenizer FOLDER]'
 
 interface Options {
   readonly recipe: string
@@ -28,8 +29,6 @@ interface Options {
 }
 
 function readOptions(args: readonly string[]): Options {
-  const badUsage = (why: string): UserError =>
-    new UserError({ code: 'BAD_ARGUMENT', what: 'the command line cannot be used', why, fix: USAGE })
   const option = { type: 'string' } as const
   try {
     const { values, positionals } = parseArgs({
@@ -38,12 +37,12 @@ function readOptions(args: readonly string[]): Options {
       options: { out: { ...option, default: 'datasets/model' }, tokenizer: { ...option, default: 'datasets/model' }, minutes: option },
     })
     const [recipe, ...rest] = positionals
-    if (recipe === undefined || rest.length > 0) throw badUsage(`${positionals.length} recipes were given`)
+    if (recipe === undefined || rest.length > 0) throw badUsage(`${positionals.length} recipes were given`, USAGE)
     const minutes = values.minutes === undefined ? null : Number(values.minutes)
-    if (minutes !== null && !(minutes > 0)) throw badUsage(`--minutes ${values.minutes} is no time`)
+    if (minutes !== null && !(minutes > 0)) throw badUsage(`--minutes ${values.minutes} is no time`, USAGE)
     return { recipe, out: values.out, tokenizer: values.tokenizer, minutes }
   } catch (cause) {
-    throw cause instanceof UserError ? cause : badUsage(cause instanceof Error ? cause.message : String(cause))
+    throw cause instanceof UserError ? cause : badUsage(cause instanceof Error ? cause.message : String(cause), USAGE)
   }
 }
 
@@ -65,7 +64,7 @@ async function main({ recipe, out, minutes, tokenizer: tokenizerFolder }: Option
       minutes,
       now: () => performance.now() / 1000,
       async onMilestone(milestone, best) {
-        print(milestone)
+        printLine(milestone)
         if (milestone.isBest) await write(new Map(best), `# An unfinished model, after ${milestone.step} steps\n`)
       },
     })
@@ -81,20 +80,10 @@ async function main({ recipe, out, minutes, tokenizer: tokenizerFolder }: Option
     })
     await write(new Map(outcome.best), card)
     const { best: _, ...numbers } = outcome
-    print({ ...numbers, folder: out })
+    printLine({ ...numbers, folder: out })
   } finally {
     await backend.dispose()
   }
 }
 
-function print(record: object): void {
-  process.stdout.write(`${JSON.stringify(record)}\n`)
-}
-
-try {
-  await main(readOptions(process.argv.slice(2)))
-} catch (error) {
-  if (!(error instanceof UserError)) throw error
-  process.stderr.write(`error: ${error.code}\nwhat:  ${error.what}\nwhy:   ${error.why}\nfix:   ${error.fix}\n`)
-  process.exitCode = Math.floor(error.exitCode / 100)
-}
+await runProgram((args) => main(readOptions(args)))

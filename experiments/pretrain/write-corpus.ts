@@ -3,11 +3,11 @@
  */
 import { writeFile } from 'node:fs/promises'
 import { dividedCorpus } from './corpus.js'
+import { badUsage, runProgram } from './program.js'
 
-const [path, ...rest] = process.argv.slice(2)
-if (path === undefined || rest.length > 0) {
-  process.stderr.write('usage: write-corpus.js OUTPUT.jsonl\n')
-  process.exit(2)
-}
-const { train } = await dividedCorpus()
-await writeFile(path, train.map((document) => `${JSON.stringify(document)}\n`).join(''))
+await runProgram(async (args) => {
+  const [path] = args
+  if (path === undefined || args.length > 1) throw badUsage(`${args.length} file names were given`, 'write-corpus.js OUTPUT.jsonl')
+  const { train } = await dividedCorpus()
+  await writeFile(path, train.map((document) => `${JSON.stringify(document)}\n`).join(''))
+})
