@@ -1,0 +1,102 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { loadClientRows } from '../datasets/load.js'
+import { parseConfig } from '../shared/config/parse.js'
+import { clientConfigOf } from '../shared/config/schema.js'
+import { UserError } from '../shared/errors.js'
+import { createTokenizer } from '../shared/model/tokenizer.js'
+import { tinyTokenizer, tinyTokenizerFiles } from '../shared/model/testing/tokenizer.js'
+import type { Part } from '../shared/protocol/messages.js'
+import { openData, withoutRows, type DataChoice } from './equipment.node.js'
+
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cutlayer-equipment-'))
+  const rows = (count: number, letter: string): string => Array.from({ length: count }, () => `{"text": "${letter}${letter}"}\n`).join('')
+  await writeFile(join(folder, 'config.jsonl'), rows(20, 'a'))
+  await writeFile(join(folder, 'own.jsonl'), rows(10, 'b'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+const model = {
+  name: 'tiny',
+  architecture: { layers: 2, hiddenSize: 8, vocabularySize: 300, maxPositions: 64 },
+  tokenizer: async () => tinyTokenizer(),
+}
+const byDefault: DataChoice = { client: 'client-0', ownFile: null, part: null, trustsConfigPaths: true }
+
+function open(choice: Partial<DataChoice>, part: Part | null = null, groups: object = {}, given = model) {
+  const config = clientConfigOf(parseConfig({ data: { path: join(folder, 'config.jsonl'), max_length: 32 }, ...groups }))
+  return openData({ config, part }, given, { ...byDefault, ...choice }, loadClientRows)
+}
+
+describe('a client trains on', () => {
+  test('the part that the server gives it', async () => {
+    const { report } = await open({}, { index: 1, count: 4 })
+    expect([report.trainRows, report.evalRows]).toEqual([4, 1])
+  })
+
+  test('the part that it asked for, where the server gives none', async () => {
+    const { report } = await open({ part: { index: 0, count: 2 } })
+    expect([report.trainRows, report.evalRows]).toEqual([9, 1])
+  })
+
+  test('all parts together in a centralized run, holding out what their clients would', async () => {
+    const { data } = await open({}, null, { split: { topology: 'centralized' } })
+    expect([data.examples, data.evalExamples]).toEqual([16, 4])
+  })
+
+  test('its own file, whatever the config has, and whether or not the config could be opened', async () => {
+    const own = { ownFile: join(folder, 'own.jsonl'), trustsConfigPaths: false }
+    const groups = { data: { path: join(folder, 'missing.jsonl'), eval_path: join(folder, 'missing.jsonl'), partition: 'natural' } }
+    const { data } = await open(own, null, groups)
+    expect([data.examples, data.evalExamples]).toEqual([9, 1])
+  })
+
+  test('a part of its own file', async () => {
+    const { data } = await open({ ownFile: join(folder, 'own.jsonl'), part: { index: 1, count: 2 } })
+    expect([data.examples, data.evalExamples]).toEqual([4, 1])
+  })
+})
+
+describe('a client refuses', () => {
+  test('to open a file that a server on another machine names', async () => {
+    await expect(open({ trustsConfigPaths: false }, { index: 0, count: 4 })).rejects.toMatchObject({
+      code: 'DATA_NOT_FOUND',
+      fix: expect.stringContaining('--data') as string,
+    })
+  })
+
+  test('a config whose file is not here, and says where it looked', async () => {
+    const groups = { data: { path: 'nowhere.jsonl' } }
+    await expect(open({}, { index: 0, count: 4 }, groups)).rejects.toMatchObject({
+      code: 'DATA_NOT_FOUND',
+      why: expect.stringContaining(join(process.cwd(), 'nowhere.jsonl')) as string,
+    })
+  })
+
+  test.each([null, { index: 4, count: 4 }])('the part %j, which does not exist', async (part) => {
+    await expect(open({}, part)).rejects.toMatchObject({ code: 'MESSAGE_INVALID' })
+  })
+
+  test('rows that the model has no tokens or no room for', async () => {
+    const small = { ...model, architecture: { ...model.architecture, vocabularySize: 96 } }
+    await expect(open({}, { index: 0, count: 4 }, {}, small)).rejects.toMatchObject({ code: 'MODEL_CORRUPT' })
+    const short = { ...model, architecture: { ...model.architecture, maxPositions: 2 } }
+    await expect(open({}, { index: 0, count: 4 }, {}, short)).rejects.toMatchObject({ code: 'CONFIG_VALUE' })
+  })
+})
+
+test('what is wrong with a row stays with the client, what is wrong with the model does not', async () => {
+  await writeFile(join(folder, 'secret.jsonl'), 'my secret diary\n')
+  const error = await open({ ownFile: join(folder, 'secret.jsonl') }).catch((thrown: unknown) => thrown as UserError)
+  expect(error).toMatchObject({ code: 'DATA_ROW_INVALID', why: expect.stringContaining('secret') as string })
+  const told = withoutRows(error as UserError)
+  expect(told.code).toBe('DATA_ROW_INVALID')
+  expect(JSON.stringify(told.report())).not.toContain('secret')
+  const broken = { ...model, tokenizer: async () => createTokenizer({ ...tinyTokenizerFiles(), tokenizer: {} }, 'tiny') }
+  const modelError = await open({}, { index: 0, count: 4 }, {}, broken).catch((thrown: unknown) => thrown as UserError)
+  expect(withoutRows(modelError as UserError)).toBe(modelError)
+})
