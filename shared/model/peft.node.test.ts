@@ -1,8 +1,6 @@
-import { spawn } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { f32 } from '../tensor.js'
@@ -12,6 +10,7 @@ import type { LinearModule } from './families/family.js'
 import { formatCard } from './model-card.js'
 import { readPeftAdapter, writePeftAdapter, type PeftAdapterToWrite } from './peft.node.js'
 import { parseSafetensors, serializeSafetensors, type TensorToWrite } from './safetensors.js'
+import { checkInPeft } from './testing/peft-check.js'
 
 const goldenFolder = (path: string): string => fileURLToPath(new URL(`golden/${path}`, import.meta.url))
 
@@ -308,25 +307,6 @@ Made by split learning.
 describe('in PEFT itself', () => {
   const source: Source = { name: 'golden.safetensors', code: 'MODEL_CORRUPT' }
 
-  /** Runs the Python check; null, with the reason printed, where its packages are not installed. */
-  async function check(
-    model: string,
-    rows: Record<string, number[][]>,
-  ): Promise<{ missing: string[]; unexpected: string[]; loss: number } | null> {
-    const rowsFile = join(root, 'rows.json')
-    writeFileSync(rowsFile, JSON.stringify(rows))
-    const script = fileURLToPath(new URL('testing/peft_check.py', import.meta.url))
-    const python = spawn('python3', [script, model, folder, rowsFile], { env: { ...process.env, HF_HUB_OFFLINE: '1' } })
-    const status = new Promise<number | null>((done) => python.on('error', () => done(null)).on('close', done))
-    const [stdout, stderr, code] = await Promise.all([text(python.stdout), text(python.stderr), status])
-    if (code === null || code === 77) {
-      console.log(`skipped: ${code === null ? 'python3 cannot be run here' : stderr.trim()}`)
-      return null
-    }
-    if (stdout === '') throw new Error(stderr)
-    return JSON.parse(stdout) as { missing: string[]; unexpected: string[]; loss: number }
-  }
-
   test(
     'a written adapter loads with no missing and no unexpected key, and gives PyTorch the golden loss',
     { timeout: 300_000 },
@@ -334,14 +314,13 @@ describe('in PEFT itself', () => {
       const read = await readPeftAdapter(goldenFolder('gpt2-all-linear/adapter'), modulesOf)
       await writePeftAdapter(folder, adapter({ lora: read.lora, baseModel: 'golden', revision: null, tensors: read.tensors }))
       const { tensors } = parseSafetensors(readFileSync(goldenFolder('gpt2-all-linear/golden.safetensors')), source)
-      const rows = Object.fromEntries(
-        ['input_ids', 'attention_mask', 'labels'].map((name) => {
-          const { shape } = tensors.get(name)!
-          const values = [...toInt32(tensors.get(name)!, source)]
-          return [name, Array.from({ length: shape[0] }, (_, row) => values.slice(row * shape[1], (row + 1) * shape[1]))]
-        }),
-      )
-      const result = await check(goldenFolder('gpt2-all-linear/model'), rows)
+      const table = (name: string): number[][] => {
+        const { shape } = tensors.get(name)!
+        const values = [...toInt32(tensors.get(name)!, source)]
+        return Array.from({ length: shape[0] }, (_, row) => values.slice(row * shape[1], (row + 1) * shape[1]))
+      }
+      const rows = { input_ids: table('input_ids'), attention_mask: table('attention_mask'), labels: table('labels') }
+      const result = await checkInPeft(goldenFolder('gpt2-all-linear/model'), folder, rows)
       if (!result) return context.skip('Python with torch, transformers and peft is needed')
       expect(result).toMatchObject({ missing: [], unexpected: [] })
       const golden = JSON.parse(readFileSync(goldenFolder('gpt2-all-linear/golden.json'), 'utf8')) as {
