@@ -98,6 +98,8 @@ export function wholeWorker(whole: TopStage, watch: Stopwatch): Worker {
   return {
     adapterNames: whole.adapterNames,
     async train(batch, normalizer, adapter, place) {
+      // Nothing to predict in this part of the step: the loss would be of no positions at all.
+      if (batch.targets.data.length === 0) return { nll: 0, grads: new Map() }
       const { nll, grads } = await watch.computing(whole.train(batch, normalizer, adapter, place))
       return { nll, grads }
     },

@@ -60,10 +60,17 @@ export interface Clock {
   after(ms: number, task: () => void): () => void
 }
 
+/** setTimeout fires at once when asked for more. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(ms, task) {
-    const timer = setTimeout(task, ms)
+    let timer: ReturnType<typeof setTimeout>
+    const wait = (left: number): void => {
+      timer = setTimeout(() => (left > LONGEST_TIMER_MS ? wait(left - LONGEST_TIMER_MS) : task()), Math.min(left, LONGEST_TIMER_MS))
+    }
+    wait(ms)
     return () => clearTimeout(timer)
   },
 }

@@ -140,8 +140,9 @@ export class SimulatedRun {
     const { micro, ...step } = wrong[tape.below(wrong.length)]
     const events: RoundEvent[] = [
       { type: 'activations', micro, ...step },
-      { type: 'activations', ...place, micro: this.options.settings.accumulation + place.micro },
+      { type: 'activations', ...place, micro: this.options.settings.accumulation + tape.below(2) },
       { type: 'computed', micro, ...step },
+      { type: 'computed', ...place, micro: 0 },
       { type: 'skipped', ...step },
       { type: 'adapter', ...place, client: STRANGER },
       { type: 'adapter', ...place, round: round + 1 },
