@@ -14,7 +14,7 @@ test.each([
   { seq: 16, scored: 0.25 },
   { seq: 2, scored: 0 },
 ])('times steps of a model of any shape, $seq tokens with $scored scored, and removes its weights', async ({ seq, scored }) => {
-  const { stepMs, peakMegabytes } = await measureStep({ config: TINY, batch: 2, seq, scored, threads: 1 })
+  const { stepMs, peakMegabytes } = await measureStep({ source: { config: TINY }, batch: 2, seq, scored, threads: 1 })
   expect(stepMs).toHaveLength(7)
   expect([...stepMs]).toEqual([...stepMs].sort((a, b) => a - b))
   expect(stepMs[0]).toBeGreaterThan(0)

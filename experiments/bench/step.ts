@@ -3,13 +3,18 @@
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { z } from 'zod'
+import type { WeightStore } from '../../shared/backend/weights.js'
 import { onnxBackend } from '../../shared/backend/onnx/onnx.node.js'
 import { defineCommand, integerFlag, numberFlag, wordFlag } from '../../shared/command-line/index.node.js'
+import { UserError } from '../../shared/errors.js'
 import { initialAdapter } from '../../shared/model/adapter.js'
 import { gpt2 } from '../../shared/model/families/gpt2.js'
+import type { ModelDefinition } from '../../shared/model/graphs.js'
+import { weightsOfSides } from '../../shared/model/loaded.js'
 import { targetedModules } from '../../shared/model/lora.js'
+import { openModel } from '../../shared/model/model.node.js'
 import { openTop } from '../../shared/model/stage.js'
 import { derive } from '../../shared/random.js'
 import { adamw } from '../../shared/train/adamw.js'
@@ -27,8 +32,8 @@ const WARM_UP_STEPS = 2
 const STEPS = 7
 
 interface StepOptions {
-  /** As config.json has it. */
-  readonly config: object
+  /** A configuration as config.json has it, whose weights are then random; or the folder of a model. */
+  readonly source: { readonly config: object } | { readonly folder: string }
   readonly batch: number
   readonly seq: number
   /** Share of positions that carry a label: the last ones. */
@@ -51,6 +56,7 @@ export const benchStepCommand = defineCommand({
   example: 'cutlayer bench step --shape gpt2 --batch 4 --seq 128 --threads 2 --format json',
   flags: {
     '--shape <name>': 'size of the model, whose weights are random: gpt2 or gpt2-medium [gpt2]',
+    '--model <folder>': 'time this model in place of a shape',
     '--batch <rows>': 'rows in a batch [4]',
     '--seq <tokens>': 'tokens in a row [128]',
     '--scored <share>': 'share of the positions that carry a label [1]',
@@ -60,7 +66,8 @@ export const benchStepCommand = defineCommand({
     '--profile <prefix>': "write ONNX Runtime's profiles to files of that prefix",
   },
   options: z.object({
-    shape: wordFlag(['gpt2', 'gpt2-medium']).default('gpt2'),
+    shape: wordFlag(['gpt2', 'gpt2-medium']).optional(),
+    model: z.string().optional(),
     batch: integerFlag(1, 1024).default(4),
     seq: integerFlag(2, 1024).default(128),
     scored: numberFlag(0, 1).default(1),
@@ -69,15 +76,17 @@ export const benchStepCommand = defineCommand({
     threads: integerFlag(1, 1024).default(2),
     profile: z.string().optional(),
   }),
-  async run(_, __, { shape, precision, engine, profile, ...options }) {
+  async run(_, __, { shape, model, precision, engine, profile, ...options }) {
+    if (shape !== undefined && model !== undefined) throw shapeOrModel()
+    const name = model ?? shape ?? 'gpt2'
     const { stepMs, peakMegabytes } = await measureStep({
       ...options,
-      config: SHAPES[shape],
+      source: model === undefined ? { config: SHAPES[shape ?? 'gpt2'] } : { folder: model },
       ...(profile === undefined ? {} : { profile }),
     })
     const median = stepMs[Math.floor(stepMs.length / 2)]!
     const data = {
-      shape,
+      ...(model === undefined ? { shape: name } : { model: basename(name) }),
       ...options,
       rank: RANK,
       precision,
@@ -87,7 +96,7 @@ export const benchStepCommand = defineCommand({
       tokens_per_s: tenths((options.batch * options.seq * 1000) / median),
       rss_mb: Math.round(peakMegabytes),
     }
-    const text = `${shape}, ${options.batch} rows of ${options.seq} tokens, ${options.threads} threads: median ${data.median_ms} ms, best ${data.min_ms} ms, ${data.tokens_per_s} tokens/s, at most ${data.rss_mb} MB`
+    const text = `${name}, ${options.batch} rows of ${options.seq} tokens, ${options.threads} threads: median ${data.median_ms} ms, best ${data.min_ms} ms, ${data.tokens_per_s} tokens/s, at most ${data.rss_mb} MB`
     return { data, text }
   },
 })
@@ -98,19 +107,19 @@ function tenths(value: number): number {
 
 /** Works in a temporary folder, which it removes. */
 export async function measureStep(options: StepOptions): Promise<StepTimes> {
-  const model = { family: gpt2, config: gpt2.parse(options.config) }
   const folder = await mkdtemp(join(tmpdir(), `cutlayer-bench-${process.pid}-`))
   const profile = options.profile === undefined ? {} : { profile: options.profile }
   // Nothing else is to run on these threads, so they may poll; a training run does neither this nor have one lane only.
   const backend = onnxBackend({ threads: options.threads, lanes: 1, spinning: true, ...profile })
   try {
-    const weights = await writeRandomWeights(folder, model)
-    const modules = targetedModules(gpt2.linears(model.config), gpt2.defaultTargets)
+    const { model, weights } = await modelAndWeights(options.source, folder)
+    const { family, config } = model
+    const modules = targetedModules(family.linears(config), family.defaultTargets)
     const lora = { paths: modules.map(({ path }) => path), scale: 2, dropout: 0 }
     const whole = await openTop({ backend, model, weights, lora, smoothing: 0, recomputeAll: false, lane: 0 }, null, { prepack: true })
     const adapter = initialAdapter(modules, { r: RANK, seed: 1, init: true })
     const optimizer = adamw({ adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e-8, weight_decay: 0.01 })
-    const batch = randomBatch(options, model.config.vocab_size)
+    const batch = randomBatch(options, family.architecture(config).vocabularySize)
     const stepMs: number[] = []
     for (let step = 0; step < WARM_UP_STEPS + STEPS; step++) {
       const start = performance.now()
@@ -125,6 +134,24 @@ export async function measureStep(options: StepOptions): Promise<StepTimes> {
     await backend.dispose()
     await rm(folder, { recursive: true, force: true })
   }
+}
+
+async function modelAndWeights(source: StepOptions['source'], scratch: string): Promise<{ model: ModelDefinition; weights: WeightStore }> {
+  if ('config' in source) {
+    const model = { family: gpt2, config: gpt2.parse(source.config) }
+    return { model, weights: await writeRandomWeights(scratch, model) }
+  }
+  const { definition, weights } = await openModel(source.folder)
+  return { model: definition, weights: await weights(weightsOfSides(definition, null).bottom) }
+}
+
+function shapeOrModel(): UserError {
+  return new UserError({
+    code: 'BAD_ARGUMENT',
+    what: 'it is not clear what to time',
+    why: '--shape and --model are both given',
+    fix: 'give one of the two',
+  })
 }
 
 /** Rows of random tokens. Position 0 is never scored, as nothing precedes it, and one position always is. */
