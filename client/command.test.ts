@@ -170,6 +170,8 @@ describe('client processes', () => {
       data: { client: 'client-0', run: 'test', rounds: 2, steps: 4, examples: 5, finished: 'the run has finished' },
     })
     expect(await second.ended).toMatchObject({ status: 0, envelope: { data: { examples: 11 } } })
+    // Ending well is no lost connection.
+    expect(first.lines.filter(({ state }) => state === 'reconnecting')).toEqual([])
     const names = first.lines.map(({ event }) => event)
     expect(names[0]).toBe('notice')
     for (const name of ['welcome', 'data', 'ready', 'round-start', 'step', 'round-end', 'finish']) expect(names).toContain(name)
@@ -236,8 +238,8 @@ describe('a command line that cannot work is refused before anything is opened:'
   const good = ['--server', 'http://127.0.0.1:1', '--id', 'client-0']
 
   test.each([
-    [['--id', 'client-0'], 'BAD_ARGUMENT', '--server has a wrong value'],
-    [['--server', 'http://127.0.0.1:1'], 'BAD_ARGUMENT', '--id has a wrong value'],
+    [['--id', 'client-0'], 'BAD_ARGUMENT', '--server is missing'],
+    [['--server', 'http://127.0.0.1:1'], 'BAD_ARGUMENT', '--id is missing'],
     [['--server', 'somewhere', '--id', 'client-0'], 'BAD_ARGUMENT', '"somewhere" is not the address of a server'],
     [['--server', 'http://127.0.0.1:1', '--id', '../up'], 'BAD_ARGUMENT', '--id has a wrong value'],
     [[...good, '--part', '4/4'], 'BAD_ARGUMENT', '--part has a wrong value'],

@@ -6,14 +6,16 @@ import { loadClientRows } from '../datasets/load.js'
 import { parseConfig } from '../shared/config/parse.js'
 import { clientConfigOf } from '../shared/config/schema.js'
 import { type UserError } from '../shared/errors.js'
+import { openModel } from '../shared/model/model.node.js'
 import { createTokenizer } from '../shared/model/tokenizer.js'
 import { tinyTokenizer, tinyTokenizerFiles } from '../shared/model/testing/tokenizer.js'
 import type { Part } from '../shared/protocol/messages.js'
-import { openData, withoutRows, type DataChoice } from './equipment.node.js'
+import { openData, openRunModel, withoutRows, type DataChoice } from './equipment.node.js'
 
 let folder: string
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cutlayer-equipment-'))
+  process.env.CUTLAYER_CACHE = join(folder, 'cache')
   const rows = (count: number, letter: string): string => Array.from({ length: count }, () => `{"text": "${letter}${letter}"}\n`).join('')
   await writeFile(join(folder, 'config.jsonl'), rows(20, 'a'))
   await writeFile(join(folder, 'own.jsonl'), rows(10, 'b'))
@@ -99,4 +101,21 @@ test('what is wrong with a row stays with the client, what is wrong with the mod
   const broken = { ...model, tokenizer: async () => createTokenizer({ ...tinyTokenizerFiles(), tokenizer: {} }, 'tiny') }
   const modelError = await open({}, { index: 0, count: 4 }, {}, broken).catch((thrown: unknown) => thrown as UserError)
   expect(withoutRows(modelError as UserError)).toBe(modelError)
+})
+
+test('a model that is not the shipped one must be given by hand', async () => {
+  const { digest, definition, architecture } = await openModel(null)
+  const card = {
+    name: 'some-model',
+    digest: digest.model,
+    family: definition.family.name,
+    layers: architecture.layers,
+    hidden_size: architecture.hiddenSize,
+    tensors: {},
+  }
+  expect((await openRunModel(card, null)).digest.model).toBe(digest.model)
+  await expect(openRunModel({ ...card, digest: 'f'.repeat(64) }, null)).rejects.toMatchObject({
+    code: 'MODEL_NOT_FOUND',
+    fix: 'give the folder of some-model with --model',
+  })
 })

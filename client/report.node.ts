@@ -49,7 +49,7 @@ export class ClientReport {
         const { run, config, model } = event.welcome
         this.sums.run = run
         const where =
-          config.split.topology === 'split' ? `blocks up to ${config.split.cut_layer} of ${model.layers} here` : 'the whole model here'
+          config.split.topology === 'split' ? `the first ${config.split.cut_layer} of ${model.layers} blocks here` : 'the whole model here'
         this.context.event({ event: 'welcome', run, model: model.name, layers: model.layers }, `joined ${run}: ${model.name}, ${where}`)
         return this.context.event({ event: 'notice', text: whatLeaves(config) }, whatLeaves(config))
       }

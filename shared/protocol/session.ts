@@ -104,8 +104,9 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
           return this.pump()
         case 'closed': {
           const { reason, error } = parse(Closed, body, 'a farewell')
-          this.wire?.drop()
-          return this.end(reason, error && new UserError(error))
+          const wire = this.wire
+          this.end(reason, error && new UserError(error))
+          return wire?.drop()
         }
         case 'heartbeat':
           return
@@ -156,9 +157,11 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
 
   private shut(reason: string, error: UserError | null): void {
     if (this.ended) return
-    this.wire?.send('closed', farewell(reason, error))
-    this.wire?.drop()
+    // Ended first: a connection that breaks after it is not a lost one.
+    const wire = this.wire
+    wire?.send('closed', farewell(reason, error))
     this.end(reason, error)
+    wire?.drop()
   }
 
   private end(reason: string, error: UserError | null): void {
