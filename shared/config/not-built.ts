@@ -48,6 +48,11 @@ export const NOT_BUILT: readonly Planned[] = [
   { key: 'data.dataset', asksForIt: isScript, instead: 'sotu, or data.path with a JSONL file' },
   { key: 'data.path', asksForIt: isScript, instead: 'a JSONL file' },
   { key: 'data.partition', asksForIt: oneOf('dirichlet', 'shard', 'quantity'), instead: 'natural or iid' },
+  {
+    key: 'data.alpha',
+    asksForIt: (value) => typeof value === 'number' && value !== 0.5,
+    instead: 'no value: it shapes the dirichlet partition',
+  },
   { key: 'train.seed', asksForIt: Array.isArray, instead: 'one number, and one run for each seed' },
   { key: 'federation.strategy', asksForIt: (value) => oneOf(...STRATEGIES)(value) || isScript(value), instead: 'fedavg' },
   { key: 'federation.on_client_loss', asksForIt: oneOf('restart_round'), instead: 'continue' },
@@ -58,6 +63,11 @@ export const NOT_BUILT: readonly Planned[] = [
     key: 'transport.tls',
     asksForIt: (value) => value !== null && value !== undefined,
     instead: 'no value, and a tunnel or proxy that adds TLS where you need it',
+  },
+  {
+    key: 'output.save_total_limit',
+    asksForIt: (value) => typeof value === 'number' && value !== 2,
+    instead: 'no value: no checkpoints are written but the last and the best adapter',
   },
   { key: 'output.report_to', asksForIt: (value) => value === 'tensorboard' || Array.isArray(value), instead: 'jsonl' },
 ]
