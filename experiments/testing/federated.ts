@@ -2,7 +2,6 @@
  * @file Runs a golden federated case by the functions that `run` uses. Injected are only the rows, the reported examples and the start adapter.
  */
 import { fileURLToPath } from 'node:url'
-import type { Clock } from '../../server/observer.js'
 import type { Backend } from '../../shared/backend/backend.js'
 import { parseConfig } from '../../shared/config/parse.js'
 import type { Config } from '../../shared/config/schema.js'
@@ -12,6 +11,7 @@ import { memoryLinkPair, type MemoryLinkPair } from '../../shared/protocol/memor
 import type { StepLine } from '../../shared/run-records.js'
 import type { F32Tensor } from '../../shared/tensor.js'
 import type { Connect } from './links.js'
+import { manualClock, type ManualClock } from './manual-clock.js'
 import { runTogether } from './together.js'
 
 export interface FederatedGolden {
@@ -130,28 +130,6 @@ export function goldenAdapter(name: string): Map<string, F32Tensor> {
   return new Map([...readAdapter(federatedFile(name, 'golden.safetensors'))].filter(([key]) => key.includes('lora_')))
 }
 
-/** Time that only passes when told to. */
-function manualClock(): Clock & { advance(ms: number): void } {
-  let now = 0
-  const timers = new Set<{ at: number; task: () => void }>()
-  return {
-    now: () => now,
-    after(ms, task) {
-      const timer = { at: now + ms, task }
-      timers.add(timer)
-      return () => timers.delete(timer)
-    },
-    advance(ms) {
-      now += ms
-      for (const timer of [...timers])
-        if (timer.at <= now) {
-          timers.delete(timer)
-          timer.task()
-        }
-    },
-  }
-}
-
 /** Holds back each dropped step's activations, and lets its deadline pass when all others are in. */
 class Deadlines {
   private readonly held = new Map<string, { caught: boolean; release: () => void }>()
@@ -160,7 +138,7 @@ class Deadlines {
 
   constructor(
     private readonly golden: FederatedGolden,
-    private readonly clock: ReturnType<typeof manualClock>,
+    private readonly clock: ManualClock,
   ) {}
 
   hold(client: string, pair: MemoryLinkPair): void {
