@@ -13,10 +13,15 @@ import { ERROR_CODES, UserError, type ErrorCode } from '../shared/errors.js'
 import { memoryLinkPair } from '../shared/protocol/memory-link.js'
 import { packageRoot, packageVersion } from '../shared/version.node.js'
 
+/** How long a client may take to end its step. */
+const KILL_AFTER_MS = 10_000
+
 export interface RunningClients {
   /** Rejects with the first error that keeps a client from training; resolves when all have ended well. */
   readonly ended: Promise<void>
-  /** Ends what still runs. */
+  /** Resolves when all have ended, well or not. */
+  readonly settled: Promise<unknown>
+  /** Ends what still runs, and waits for it. */
   stop(): Promise<void>
 }
 
@@ -56,7 +61,9 @@ export function memoryClients({ config, hosted }: ClientSetup): RunningClients {
       },
     })
   })
-  return { ended: Promise.all(clients).then(() => {}), stop: async () => {} }
+  const settled = Promise.allSettled(clients)
+  // The server has closed their links, which ends them.
+  return { ended: Promise.all(clients).then(() => {}), settled, stop: () => settled.then(() => {}) }
 }
 
 export interface ProcessSetup extends ClientSetup {
@@ -75,27 +82,28 @@ export function clientProcesses({ config, hosted, threads, url, tokenFile }: Pro
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     })
-    return { id, child, log: hosted.directory.logFile(id) }
+    return { id, child, log: hosted.directory.logFile(`client-${id}`) }
   })
   const kill = (): void => {
     for (const { child } of children) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
   }
   process.once('exit', kill)
-  const ended = Promise.all(children.map(({ id, child, log }) => watch(id, child, log))).then(() => {})
+  const watched = children.map(({ id, child, log }) => watch(id, child, log))
+  const ended = Promise.all(watched).then(() => {})
+  const settled = Promise.allSettled(watched)
   ended.catch(() => {})
   return {
     ended,
+    settled,
     async stop() {
       for (const { child } of children) child.kill('SIGTERM')
-      await Promise.allSettled(children.map(({ child }) => exitOf(child)))
+      // One that hangs, or was stopped itself, hears nothing else.
+      const patience = setTimeout(kill, KILL_AFTER_MS)
+      await settled
+      clearTimeout(patience)
       process.off('exit', kill)
     },
   }
-}
-
-function exitOf(child: ChildProcess): Promise<number | null> {
-  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve(child.exitCode)
-  return new Promise((resolve) => child.once('close', (code) => resolve(code)))
 }
 
 /** Keeps a client's output in its log, and turns its last line into the error it ended with. */

@@ -127,7 +127,7 @@ describe('bad input is refused by name:', () => {
   const error = async (...args: string[]) => (await evaluate(...args)).error
 
   test('no data', async () => {
-    expect(await error('--model', at('gpt2'))).toMatchObject({ code: 'BAD_ARGUMENT', what: '--data has a wrong value' })
+    expect(await error('--model', at('gpt2'))).toMatchObject({ code: 'BAD_ARGUMENT', what: '--data is missing' })
   })
 
   test('a model, an adapter or rows that are not there', async () => {

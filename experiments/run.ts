@@ -2,11 +2,13 @@
  * @file `cutlayer run`: one whole experiment, from a config to a trained adapter.
  */
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
+import { mkdtemp, writeFile } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { z } from 'zod'
-import { hostRun, linkLimits, type HostedRun } from '../server/host.js'
+import { concludeRun, hostRun, linkLimits, whenAborted, type HostedRun } from '../server/host.js'
 import { silentObserver, type RunObserver } from '../server/observer.js'
 import { RunReporter } from '../server/reporter.js'
 import { listen } from '../server/socket.js'
@@ -15,8 +17,12 @@ import { loadConfig } from '../shared/config/load.node.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
 import { whatLeaves } from '../shared/what-leaves.js'
+import { checkRows } from './check-rows.js'
 import { clientProcesses, memoryClients, type RunningClients } from './clients.js'
 import { runResult, runSummary, type RunResult } from '../server/run-summary.js'
+
+/** How long clients may take to end once the server has told them to. */
+const PATIENCE_MS = 10_000
 
 export interface ExperimentOptions {
   /** The command line, for metadata.json. */
@@ -35,6 +41,7 @@ export interface ExperimentOptions {
  */
 export async function runExperiment(config: Config, options: ExperimentOptions = {}): Promise<RunResult> {
   const { argv = [], watcher = silentObserver, signal, onStart } = options
+  await checkRows(config)
   const cores = availableParallelism()
   const inMemory = config.transport.kind === 'memory'
   const local = inMemory ? Math.min(cores, clientCount(config) + 1) : clientCount(config) + 1
@@ -42,15 +49,9 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
   const token = inMemory ? null : randomBytes(24).toString('hex')
   const hosted = await hostRun({ config, argv, token, threads, lanes: inMemory ? local : 1, watcher })
   onStart?.(hosted)
-  let failure: UserError | null = null
-  try {
-    await (inMemory ? overMemory({ config, hosted, threads }, signal) : overSockets({ config, hosted, threads }, token!, signal))
-  } catch (error) {
-    failure = error instanceof UserError ? error : null
-    throw error
-  } finally {
-    await hosted.close(failure ? 'failed' : signal?.aborted ? 'interrupted' : 'complete', failure)
-  }
+  await concludeRun(hosted, signal, () =>
+    inMemory ? overMemory({ config, hosted, threads }, signal) : overSockets({ config, hosted, threads }, token!, signal),
+  )
   return runResult(hosted)
 }
 
@@ -67,6 +68,9 @@ async function overMemory(setup: Setup, signal: AbortSignal | undefined): Promis
 async function overSockets(setup: Setup, token: string, signal: AbortSignal | undefined): Promise<void> {
   const { hosted } = setup
   const secret = await mkdtemp(join(tmpdir(), 'cutlayer-'))
+  const forget = (): void => rmSync(secret, { recursive: true, force: true })
+  // Also when Ctrl-C is pressed twice.
+  process.once('exit', forget)
   try {
     const tokenFile = join(secret, 'token')
     await writeFile(tokenFile, token, { mode: 0o600 })
@@ -82,16 +86,14 @@ async function overSockets(setup: Setup, token: string, signal: AbortSignal | un
       await listening.close('the run is over')
     }
   } finally {
-    await rm(secret, { recursive: true, force: true })
+    forget()
+    process.off('exit', forget)
   }
 }
 
 /** Waits for the server; a client that fails before training begins ends the run with its error. */
 async function untilFinished({ hosted }: Setup, clients: RunningClients, signal: AbortSignal | undefined): Promise<void> {
   const { server } = hosted.started
-  const stop = (): void => void server.stop('the run was interrupted')
-  signal?.addEventListener('abort', stop, { once: true })
-  const interrupted = new Promise<void>((resolve) => signal?.addEventListener('abort', () => resolve(), { once: true }))
   const failedEarly = new Promise<never>((_, reject) => {
     clients.ended.catch((error: Error) => {
       // Once rounds are under way the server goes on without a client that left.
@@ -99,11 +101,10 @@ async function untilFinished({ hosted }: Setup, clients: RunningClients, signal:
     })
   })
   try {
-    await Promise.race([server.finished, failedEarly, interrupted])
-    if (!signal?.aborted) await clients.ended.catch(() => {})
+    await Promise.race([server.finished, failedEarly, whenAborted(signal)])
+    if (!signal?.aborted) await Promise.race([clients.settled, whenAborted(signal), setTimeout(PATIENCE_MS, null, { ref: false })])
   } finally {
-    signal?.removeEventListener('abort', stop)
-    await server.stop('the run is over')
+    await server.stop(signal?.aborted ? 'the run was interrupted' : 'the run is over')
     await clients.stop()
   }
 }

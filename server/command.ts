@@ -14,12 +14,12 @@ import { loadConfig } from '../shared/config/load.node.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
 import type { ServerLink } from '../shared/protocol/link.js'
+import { readToken } from '../shared/token-file.node.js'
 import { whatLeaves } from '../shared/what-leaves.js'
-import { hostRun, linkLimits, type HostedRun } from './host.js'
+import { concludeRun, hostRun, linkLimits, whenAborted, type HostedRun } from './host.js'
 import { RunReporter } from './reporter.js'
 import { runResult, runSummary } from './run-summary.js'
 import { listen } from './socket.js'
-import { readTokenFile } from './token-file.js'
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/
 
@@ -41,7 +41,7 @@ const serverCommand = defineCommand({
   async run(context, [path, ...overrides], { host, port, insecure }) {
     const config = await loadConfig(path, overrides)
     if (!LOOPBACK.test(host) && !insecure) throw openToOthers(host)
-    const token = config.transport.token_file === null ? null : await readTokenFile(config.transport.token_file)
+    const token = config.transport.token_file === null ? null : await readToken(config.transport.token_file)
     if (!LOOPBACK.test(host)) context.warn(`anybody who reaches ${host} can read the traffic${token === null ? ' and join' : ''}`)
     context.event({ event: 'notice', text: whatLeaves(config) }, whatLeaves(config))
     const reporter = new RunReporter(context, config)
@@ -76,23 +76,19 @@ async function serve(
   url: string,
 ): Promise<CommandResult> {
   const { server } = hosted.started
-  let failure: UserError | null = null
-  const interrupted = new Promise<void>((resolve) => context.signal.addEventListener('abort', () => resolve(), { once: true }))
-  try {
-    reporter.start(hosted)
-    const line = `cutlayer client --server ${url} --id NAME${config.transport.token_file === null ? '' : ' --token-file FILE'}`
-    context.event(
-      { event: 'listening', url, client: line },
-      `listening on ${url}, waiting for ${clientCount(config)} client(s). Start each with an id of its own:\n  ${line}`,
-    )
-    await Promise.race([server.finished, interrupted])
-  } catch (error) {
-    failure = error instanceof UserError ? error : null
-    throw error
-  } finally {
-    await server.stop(context.signal.aborted ? 'the server was stopped' : 'the run is over')
-    await hosted.close(failure ? 'failed' : context.signal.aborted ? 'interrupted' : 'complete', failure)
-  }
+  await concludeRun(hosted, context.signal, async () => {
+    try {
+      reporter.start(hosted)
+      const line = `cutlayer client --server ${url} --id NAME${config.transport.token_file === null ? '' : ' --token-file FILE'}`
+      context.event(
+        { event: 'listening', url, client: line },
+        `listening on ${url}, waiting for ${clientCount(config)} client(s). Start each with an id of its own:\n  ${line}`,
+      )
+      await Promise.race([server.finished, whenAborted(context.signal)])
+    } finally {
+      await server.stop(context.signal.aborted ? 'the server was stopped' : 'the run is over')
+    }
+  })
   const result = runResult(hosted)
   return { data: result, text: runSummary(context, result) }
 }

@@ -103,6 +103,29 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher }: 
   }
 }
 
+/**
+ * Does a run's work, then closes it and notes how it ended.
+ * @throws what the work threw.
+ */
+export async function concludeRun(hosted: HostedRun, signal: AbortSignal | undefined, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    // What closing complains of then is a consequence; the cause is what to tell.
+    await hosted.close('failed', error instanceof UserError ? error : null).catch(() => {})
+    throw error
+  }
+  await hosted.close(signal?.aborted ? 'interrupted' : 'complete', null)
+}
+
+/** Resolves once the signal aborts, also if it did before. */
+export function whenAborted(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) resolve()
+    else signal?.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
+
 /** What links of this run promise. */
 export function linkLimits({ transport, federation }: Config): LinkLimits {
   return {

@@ -28,7 +28,7 @@ export class RunRecorder implements RunObserver {
   private readonly rounds: RoundLine[] = []
   private best: RoundLine | null = null
   private lastAdapter: NamedTensors | null = null
-  /** Writing the best adapter waits for nobody, but the end of the run waits for it. */
+  /** Adapters are written one after the other. Nobody waits for the best one but the end of the run, which also waits for one cut short. */
   private writing: Promise<void> = Promise.resolve()
   private readonly bytes = { up: 0, down: 0 }
 
@@ -49,9 +49,8 @@ export class RunRecorder implements RunObserver {
   }
 
   async adapter(round: number, adapter: NamedTensors): Promise<void> {
-    await this.writing
     this.lastAdapter = adapter
-    await this.write(this.options.directory.adapterDir, round, adapter)
+    await this.enqueue(() => this.write(this.options.directory.adapterDir, round, adapter))
   }
 
   round(line: RoundLine): void {
@@ -62,8 +61,14 @@ export class RunRecorder implements RunObserver {
     this.best = line
     const adapter = this.lastAdapter
     if (this.options.config.output.save_best)
-      this.writing = this.writing.then(() => this.write(this.options.directory.bestAdapterDir, line.round, adapter, line.eval_loss))
+      void this.enqueue(() => this.write(this.options.directory.bestAdapterDir, line.round, adapter, line.eval_loss))
+  }
+
+  /** After what is being written. */
+  private enqueue(write: () => Promise<void>): Promise<void> {
+    this.writing = this.writing.then(write)
     this.writing.catch(() => {}) // `finish` reports it
+    return this.writing
   }
 
   /** Writes the summary. @throws UserError RUN_DIR_UNWRITABLE, also for what could not be written before. */

@@ -54,7 +54,7 @@ export class RoundMetrics {
     const evaluated = entries.flatMap(([, { evaluation }]) => (evaluation ? [evaluation] : []))
     const evaluation = lossReport(addSums(evaluated))
     const reasons = [
-      ...(facts.round > 0 && train.reason ? [`train_loss: ${train.reason}`] : []),
+      ...(facts.round > 0 && train.loss === null && train.reason ? [`train_loss: ${train.reason}`] : []),
       ...(evaluated.length > 0 && evaluation.reason ? [`eval_loss: ${evaluation.reason}`] : []),
     ]
     return {

@@ -1,6 +1,7 @@
 /**
  * @file What a person reads when a run has ended: what it brought, where it lies, and what to type next.
  */
+import { existsSync } from 'node:fs'
 import { basename, relative } from 'node:path'
 import { byteSize, type CommandContext } from '../shared/command-line/index.node.js'
 import type { RoundLine } from '../shared/run-records.js'
@@ -9,7 +10,8 @@ import type { HostedRun } from './host.js'
 /** `data` of `run` and `server`: a contract with scripts. */
 export interface RunResult {
   readonly run_dir: string
-  readonly adapter_dir: string
+  /** null if no round was finished: there is no adapter then. */
+  readonly adapter_dir: string | null
   readonly rounds: readonly {
     readonly round: number
     readonly train_loss: number | null
@@ -22,7 +24,8 @@ export interface RunResult {
 }
 
 export function runResult({ directory, record }: Pick<HostedRun, 'directory' | 'record'>): RunResult {
-  return { run_dir: directory.folder, adapter_dir: directory.adapterDir, rounds: record.rounds.map(roundResult) }
+  const { folder, adapterDir } = directory
+  return { run_dir: folder, adapter_dir: existsSync(adapterDir) ? adapterDir : null, rounds: record.rounds.map(roundResult) }
 }
 
 function roundResult(line: RoundLine): RunResult['rounds'][number] {
@@ -52,7 +55,7 @@ export function runSummary({ paint }: CommandContext, { run_dir, adapter_dir, ro
     paint('bold', change),
     `traffic   up ${total('uplink_bytes')}, down ${total('downlink_bytes')}`,
     `run       ${here(run_dir)}`,
-    `adapter   ${here(adapter_dir)} (PEFT form)`,
+    `adapter   ${adapter_dir === null ? 'none: no round was finished' : `${here(adapter_dir)} (PEFT form)`}`,
     `logs      ${here(run_dir)}/logs`,
     '',
     `next      npx cutlayer inspect ${basename(run_dir)}`,

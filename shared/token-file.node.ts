@@ -17,7 +17,7 @@ export async function readToken(path: string): Promise<string> {
         code: 'BAD_ARGUMENT',
         what: `there is no token to read in ${path}`,
         why,
-        fix: 'give the path of a file that holds the token of the server, and nothing else',
+        fix: `give the path of a file with the token that the server and its clients share, a long random word: openssl rand -hex 24 > ${path}`,
       },
       { cause },
     )

@@ -86,10 +86,13 @@ function parseOptions<Options extends z.ZodType>(schema: Options, options: unkno
   const issue = result.error.issues[0]!
   const name = String(issue.path[0] ?? '')
   const flag = `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+  const value = valueAt(options, name)
+  if (value === undefined)
+    throw new UserError({ code: 'BAD_ARGUMENT', what: `${flag} is missing`, why: `${issue.message} is expected`, fix: `add ${flag}` })
   throw new UserError({
     code: 'BAD_ARGUMENT',
     what: `${flag} has a wrong value`,
-    why: `it says ${JSON.stringify(valueAt(options, name))}, and ${issue.message} is expected`,
+    why: `it says ${JSON.stringify(value)}, and ${issue.message} is expected`,
     fix: `correct ${flag}, or leave it out`,
   })
 }

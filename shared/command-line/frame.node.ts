@@ -83,6 +83,7 @@ function addCommand(
     if (known !== undefined) return known
     const child = parent.command(verb) // takes over how its parent writes and exits
     parents.set(path, child)
+    if (depth < verbs.length - 1) child.description(`see cutlayer ${verbs.slice(0, depth + 1).join(' ')} --help`)
     return child.addOption(formatOption())
   }, parents.get('')!)
   command.description(definition.summary)
@@ -117,7 +118,7 @@ async function runOne(
 ): Promise<number> {
   const interrupt = listenForInterrupt(
     definition.graceful,
-    () => terminal.line('stopping: the step under way is finished and saved first; press Ctrl-C again to stop at once'),
+    () => terminal.line('stopping in good order; press Ctrl-C again to stop at once'),
     () => {
       terminal.failure(INTERRUPTED, null)
       endNow(130)

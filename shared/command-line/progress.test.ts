@@ -24,6 +24,8 @@ test('a bar never wraps, and never breaks on an empty or overfull total', () => 
 
 test.each([
   [0, '0 s'],
+  [0.02, '0.1 s'],
+  [0.34, '0.3 s'],
   [59.4, '59 s'],
   [59.6, '1 min 00 s'],
   [185, '3 min 05 s'],

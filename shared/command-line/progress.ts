@@ -27,8 +27,9 @@ export function progressLine({ label, done, total, elapsedSeconds, details, colu
   return parts.join('  ').slice(0, Math.max(0, columns - 1)) // the last column would wrap on some terminals
 }
 
-/** Seconds as a person says them: `42 s`, `3 min 05 s`, `2 h 10 min`. */
+/** Seconds as a person says them: `0.4 s`, `42 s`, `3 min 05 s`, `2 h 10 min`. */
 export function duration(seconds: number): string {
+  if (seconds > 0 && seconds < 0.95) return `${Math.max(0.1, seconds).toFixed(1)} s`
   const whole = Math.round(seconds)
   if (whole < 60) return `${whole} s`
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, '0')} s`

@@ -1,0 +1,23 @@
+/**
+ * @file Looks at a run's rows before anything of it is made: whether they can be read, and divided among its clients.
+ */
+import { partition } from '../datasets/partition.js'
+import { readRows, rowSource } from '../datasets/rows.js'
+import { sotuSource } from '../datasets/sotu/load.js'
+import { clientCount, type Config } from '../shared/config/schema.js'
+import { UserError } from '../shared/errors.js'
+
+/** @throws UserError DATA_NOT_FOUND, DATA_EMPTY, DATA_ROW_INVALID, CONFIG_VALUE, or NO_TRAINING_ROWS for fewer rows than clients. */
+export async function checkRows(config: Config): Promise<void> {
+  const { data, train, federation } = config
+  const source = data.path === null ? await sotuSource() : rowSource(await readRows(data.path), data.path)
+  const parts = partition(source, { kind: data.partition, parts: federation.num_clients, seed: train.seed })
+  if (clientCount(config) > 1 && parts.some((units) => units.length === 0))
+    throw new UserError({
+      code: 'NO_TRAINING_ROWS',
+      what: `${source.name} cannot be divided among ${federation.num_clients} clients`,
+      why: `it has ${source.units.length} rows, fewer than there are clients`,
+      fix: `set federation.num_clients to at most ${source.units.length}, or use more rows`,
+    })
+  if (data.eval_path !== null) await readRows(data.eval_path)
+}
