@@ -82,9 +82,15 @@ export interface Farewell {
   readonly error: UserError | null
 }
 
-/** Sends the last message of a link, and closes it once the other end holds it. */
+/** How long the end of a run waits for a client whose connection is broken just then. */
+const FAREWELL_MS = 5000
+
+/** Sends the last message of a link, and closes it once the other end holds it, or is gone for too long to wait. */
 export async function farewell(link: ServerLink, { reason, message, error }: Farewell): Promise<void> {
-  await link.send(message).catch(() => {}) // it may be gone already
+  let impatience: NodeJS.Timeout | undefined
+  const patience = new Promise<void>((resolve) => (impatience = setTimeout(resolve, FAREWELL_MS)))
+  await Promise.race([link.send(message).catch(() => {}), patience]) // it may be gone already
+  clearTimeout(impatience)
   await link.close(reason, error ?? undefined)
 }
 

@@ -228,7 +228,9 @@ export class RoundRunner {
   private merge({ replies, missing }: Extract<RoundEffect, { type: 'merge' }>): void {
     const { aggregation, top, records, observer } = this.options
     const { round } = this.current
-    top?.endRound(aggregation.merge(round, replies))
+    // Not inside `top?.`, which would leave it out where there is no top.
+    const merged = aggregation.merge(round, replies)
+    top?.endRound(merged)
     records.merged(round, replies.length, missing)
     void Promise.resolve(observer.adapter(round, this.options.adapter())).then(() => this.dispatch({ type: 'merged' }))
   }

@@ -80,7 +80,7 @@ export interface TopStage {
 
 /** The blocks before `layer`. @throws UserError CUT_OUT_OF_RANGE */
 export async function openBottom(setting: StageSetting, layer: number): Promise<BottomStage> {
-  const { backend, weights, lane } = setting
+  const { backend } = setting
   const [training, evaluation] = [true, false].map((dropout) => cut(adapted(setting, dropout), [layer])[0])
   const adapterNames = adapterInputs(training)
   const parts = partition(withCutGradients(training, adapterNames), {
@@ -88,12 +88,10 @@ export async function openBottom(setting: StageSetting, layer: number): Promise<
     tangents: [gradName(CUT_VALUE)],
     recomputeAll: setting.recomputeAll,
   })
-  const programs = await compileAll(backend, weights, lane, {
-    'bottom-forward': parts.forward,
-    'bottom-backward': parts.backward,
-    'bottom-evaluate': evaluation,
-  })
-  const [forward, backward, evaluate] = programs
+  const compile = (name: string, graph: Graph): LazyProgram => lazyProgram(setting, name, graph, false)
+  const forward = compile('bottom-forward', parts.forward)
+  const backward = compile('bottom-backward', parts.backward)
+  const evaluate = compile('bottom-evaluate', evaluation)
   const backwardInputs = [...graphInputs(parts.backward).keys()]
   const discard = (pending: Pending): Promise<void> => backend.release(Object.values(pending.saved))
 
@@ -122,7 +120,7 @@ export async function openBottom(setting: StageSetting, layer: number): Promise<
       const [hidden] = tensorsOf(await evaluate.run(gather(evaluation, setting, batch, adapter, null)), [CUT_VALUE])
       return hidden as F32Tensor
     },
-    dispose: () => disposeAll(programs),
+    dispose: () => disposeAll([forward, backward, evaluate]),
   }
 }
 
@@ -134,8 +132,8 @@ export async function openTop(setting: StageSetting, layer: number | null, { pre
   const training = withLossGradients(forward, layer === null ? adapterNames : [CUT_VALUE, ...adapterNames])
   const plain = piece(false)
   const evaluation = extract(plain, new Map([['nll', plain.outputs.get('nll')!]]))
-  const [train] = await compileAll(setting.backend, setting.weights, setting.lane, { 'top-train': training }, prepack)
-  const [evaluate] = await compileAll(setting.backend, setting.weights, setting.lane, { 'top-evaluate': evaluation })
+  const train = lazyProgram(setting, 'top-train', training, prepack)
+  const evaluate = lazyProgram(setting, 'top-evaluate', evaluation, false)
 
   return {
     adapterNames,
@@ -164,19 +162,26 @@ function adapterInputs(graph: Graph): string[] {
   return [...graphInputs(graph).keys()].filter((name) => /\.lora_[AB]\.weight$/.test(name))
 }
 
-async function compileAll(
-  backend: Backend,
-  weights: WeightStore,
-  lane: number,
-  graphs: Readonly<Record<string, Graph>>,
-  prepack = false,
-): Promise<Program[]> {
-  const programs: Program[] = []
-  for (const [name, graph] of Object.entries(graphs)) programs.push(await backend.compile(graph, weights, { name, lane, prepack }))
-  return programs
+/** A program that is compiled when it is first run: who only evaluates pays for no training program. */
+interface LazyProgram {
+  run: Program['run']
+  dispose: Program['dispose']
 }
 
-async function disposeAll(programs: readonly Program[]): Promise<void> {
+function lazyProgram({ backend, weights, lane }: StageSetting, name: string, graph: Graph, prepack: boolean): LazyProgram {
+  let compiled: Promise<Program> | null = null
+  return {
+    async run(inputs, options) {
+      compiled ??= backend.compile(graph, weights, { name, lane, prepack })
+      return (await compiled).run(inputs, options)
+    },
+    async dispose() {
+      await (await compiled)?.dispose()
+    },
+  }
+}
+
+async function disposeAll(programs: readonly LazyProgram[]): Promise<void> {
   for (const program of programs) await program.dispose()
 }
 
