@@ -5,23 +5,23 @@
  * (step-engine.ts), their half of the adapter (aggregation.ts), the rounds (round-runner.ts) and what is written down (round-records.ts).
  */
 import { clientConfigOf, clientCount, type Config } from '../shared/config/schema.js'
-import { UserError, unreachable } from '../shared/errors.js'
+import { UserError } from '../shared/errors.js'
 import type { Architecture } from '../shared/model/families/family.js'
 import type { TopStage } from '../shared/model/stage.js'
 import type { ServerLink, Traffic } from '../shared/protocol/link.js'
-import { PROTOCOL_VERSION, type ClientMessage, type MessageOf, type ModelCard, type ServerMessage } from '../shared/protocol/messages.js'
+import { PROTOCOL_VERSION, type ClientMessage, type ModelCard, type ServerMessage } from '../shared/protocol/messages.js'
 import type { F32Tensor, NamedTensors } from '../shared/tensor.js'
 import { createOptimizer } from '../shared/train/optimizers.js'
 import { Admission } from './admission.js'
 import { Aggregation } from './aggregation.js'
 import { invalid } from './invalid.js'
 import { guardedObserver, systemClock, type Clock, type RunObserver } from './observer.js'
-import { isAdapterAwaited, isAwaited, isEvaluationAwaited, isStepAwaited } from './round-queries.js'
+import { ClientMessages } from './client-messages.js'
 import { RoundRecords } from './round-records.js'
 import { internalError, RoundRunner } from './round-runner.js'
 import { roundSettings } from './round-settings.js'
-import type { ClientId, RoundSettings } from './round-state.js'
-import { farewell, requestKey, Roster } from './roster.js'
+import type { ClientId } from './round-state.js'
+import { farewell, Roster } from './roster.js'
 import { StepEngine } from './step-engine.js'
 import type { Strategy } from './strategy/strategy.js'
 import { copyTensors, TopTrainer } from './top.js'
@@ -42,20 +42,19 @@ export interface EdgeServerOptions {
 }
 
 export class EdgeServer {
-  private readonly settings: RoundSettings
   private readonly admission: Admission
   private readonly top: TopTrainer | null
   private readonly observer: RunObserver
   private readonly roster: Roster
-  private readonly engine: StepEngine
   private readonly aggregation: Aggregation
   private readonly records: RoundRecords
   private readonly rounds: RoundRunner
+  private readonly messages: ClientMessages
 
   constructor(private readonly options: EdgeServerOptions) {
     const { config, strategy, architecture } = options
     const clock = options.clock ?? systemClock
-    this.settings = roundSettings(config)
+    const settings = roundSettings(config)
     this.observer = guardedObserver(options.observer, (error) => void this.rounds.fail(error))
     const { clients, top } = halvesOf(options)
     this.top = options.top && topTrainer(options.top, top, config)
@@ -66,23 +65,13 @@ export class EdgeServer {
       undivided: config.split.topology === 'centralized',
     })
     this.roster = new Roster((client, link, error) => this.giveUp(client, link, error))
-    this.engine = new StepEngine({ config, architecture, top: this.top })
+    const engine = new StepEngine({ config, architecture, top: this.top })
     this.aggregation = new Aggregation(clients, strategy, config.federation)
     this.records = new RoundRecords(config, strategy.name, this.observer, clock)
-    this.rounds = new RoundRunner({
-      config,
-      settings: this.settings,
-      strategy,
-      roster: this.roster,
-      engine: this.engine,
-      top: this.top,
-      aggregation: this.aggregation,
-      records: this.records,
-      observer: this.observer,
-      clock,
-      adapter: () => this.adapter(),
-      onUnusable: (client, link, error) => this.giveUp(client, link, error),
-    })
+    const parts = { settings, roster: this.roster, engine, aggregation: this.aggregation, records: this.records, observer: this.observer }
+    const onUnusable = this.giveUp.bind(this)
+    this.rounds = new RoundRunner({ ...parts, config, strategy, top: this.top, clock, adapter: () => this.adapter(), onUnusable })
+    this.messages = new ClientMessages({ ...parts, rounds: this.rounds, onLeave: this.lose.bind(this), onUnusable })
   }
 
   /** Resolves when the run has finished or was stopped, and clients were told; rejects with what it failed of. */
@@ -117,7 +106,7 @@ export class EdgeServer {
     })
     link.onMessage((message) => {
       try {
-        if (client !== null) return this.roster.linkOf(client) === link ? this.receive(client, message) : undefined
+        if (client !== null) return this.roster.linkOf(client) === link ? this.messages.receive(client, message) : undefined
         client = this.letIn(link, message)
         if (client !== null) for (const [first, traffic] of early) this.records.traffic(client, first, traffic, this.rounds.state)
         early = []
@@ -181,86 +170,6 @@ export class EdgeServer {
     this.observer.event({ event: 'leave', client, round: this.round, reason })
     this.rounds.dispatch({ type: 'lost', client, reason })
   }
-
-  // ---- messages
-
-  /** @throws UserError what is wrong with the message. */
-  private receive(client: ClientId, message: ClientMessage): void {
-    const { state } = this.rounds
-    switch (message.type) {
-      case 'ready':
-        return this.ready(client, message)
-      case 'activations':
-        return this.activations(client, message)
-      case 'step':
-        return this.step(client, message)
-      case 'adapter': {
-        const counts = state.members.get(client)?.counts
-        if (!counts || !isAdapterAwaited(this.settings, state, { ...message, client })) return
-        this.aggregation.take(client, message, counts, this.rounds.updatesSoFar)
-        this.records.reply(client, message)
-        return this.rounds.dispatch({ type: 'adapter', client, round: message.round, attempt: message.attempt })
-      }
-      case 'evaluation':
-        if (!isEvaluationAwaited(state, { ...message, client })) return
-        this.records.evaluation(client, message)
-        return this.rounds.dispatch({ type: 'evaluation', client, round: message.round, attempt: message.attempt })
-      case 'error': {
-        const { code, what, why } = message.error
-        this.observer.event({ event: 'client-error', client, round: state.round, reason: `${code}: ${why}` })
-        return this.lose(client, `${what}: ${why}`)
-      }
-      case 'heartbeat':
-        return
-      case 'hello':
-        throw invalid('a second hello')
-      default:
-        return unreachable(`client message ${JSON.stringify(message)}`)
-    }
-  }
-
-  private ready(client: ClientId, { examples, tokens, eval_examples }: MessageOf<'ready'>): void {
-    // Its weight in the mean would be nothing, or not a number.
-    if (examples === 0 || tokens === 0) throw noTrainingRows(client)
-    if (this.rounds.state.members.get(client)?.counts) return
-    const counts = { examples, tokens, evalExamples: eval_examples }
-    this.records.introduce(client, counts)
-    this.rounds.dispatch({ type: 'ready', client, counts })
-  }
-
-  private activations(client: ClientId, message: MessageOf<'activations'>): void {
-    if (!this.top) throw invalid('activations, in a run where clients hold the whole model')
-    const { state } = this.rounds
-    const request = requestKey(message)
-    if (this.roster.answerAgain(client, request)) return
-    // What is not awaited is late, a repeat of what is being worked on, or of a step that was dropped: the client has been or will be told.
-    if (message.purpose === 'train') {
-      if (!isAwaited(this.settings, state, { ...message, client })) return
-      this.engine.take(client, message)
-      return this.rounds.dispatch({ ...message, client })
-    }
-    if (!isEvaluationAwaited(state, { ...message, client }) || !this.roster.begin(client, request)) return
-    const link = this.roster.linkOf(client)
-    this.engine.evaluate(message).then(
-      (reply) => this.roster.linkOf(client) === link && this.roster.answer(client, request, reply),
-      (error: unknown) => this.giveUp(client, link, error),
-    )
-  }
-
-  private step(client: ClientId, message: MessageOf<'step'>): void {
-    const { round, attempt, step } = message
-    const { state } = this.rounds
-    if (round !== state.round || attempt !== state.attempt) return
-    if (message.outcome === 'updated') {
-      const seen = this.engine.takeSeen({ client, step })
-      // Where the server computes the steps, it knows which there were.
-      if (seen || !this.top) this.records.clientStep(client, message, seen)
-      return
-    }
-    if (!isStepAwaited(this.settings, state, { ...message, client })) return
-    this.observer.event({ event: 'step-skipped', client, round, step, reason: 'no scored token' })
-    this.rounds.dispatch({ type: 'skipped', client, round, attempt, step })
-  }
 }
 
 /** The adapter's halves, with memory of their own. */
@@ -283,15 +192,6 @@ function topTrainer(stage: TopStage, start: NamedTensors, { train, federation }:
 
 function asUserError(error: unknown): UserError {
   return error instanceof UserError ? error : internalError('the server could not go on with this client', error)
-}
-
-function noTrainingRows(client: ClientId): UserError {
-  return new UserError({
-    code: 'NO_TRAINING_ROWS',
-    what: `client ${client} cannot take part`,
-    why: 'it has no training rows with a scored token',
-    fix: 'give it other data, or lower data.eval_fraction',
-  })
 }
 
 function idInUse(client: ClientId): UserError {

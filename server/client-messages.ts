@@ -1,0 +1,123 @@
+/**
+ * @file Reads what clients send once they are in the run: what the round machine awaits is checked and handed on, all else changes nothing.
+ */
+import { UserError, unreachable } from '../shared/errors.js'
+import type { ServerLink } from '../shared/protocol/link.js'
+import type { ClientMessage, MessageOf } from '../shared/protocol/messages.js'
+import type { Aggregation } from './aggregation.js'
+import { invalid } from './invalid.js'
+import type { RunObserver } from './observer.js'
+import { isAdapterAwaited, isAwaited, isEvaluationAwaited, isStepAwaited } from './round-queries.js'
+import type { RoundRecords } from './round-records.js'
+import type { RoundRunner } from './round-runner.js'
+import type { ClientId, RoundSettings } from './round-state.js'
+import { requestKey, type Roster } from './roster.js'
+import type { StepEngine } from './step-engine.js'
+
+export interface ClientMessagesOptions {
+  readonly settings: RoundSettings
+  readonly roster: Roster
+  readonly engine: StepEngine
+  readonly aggregation: Aggregation
+  readonly records: RoundRecords
+  readonly rounds: RoundRunner
+  readonly observer: RunObserver
+  readonly onLeave: (client: ClientId, reason: string) => void
+  /** What the client sent cannot be used, or the engine failed on it. */
+  readonly onUnusable: (client: ClientId, link: ServerLink | null, error: unknown) => void
+}
+
+export class ClientMessages {
+  constructor(private readonly options: ClientMessagesOptions) {}
+
+  /** @throws UserError what is wrong with the message. */
+  receive(client: ClientId, message: ClientMessage): void {
+    const { settings, aggregation, records, rounds, observer } = this.options
+    const { state } = rounds
+    switch (message.type) {
+      case 'ready':
+        return this.ready(client, message)
+      case 'activations':
+        return this.activations(client, message)
+      case 'step':
+        return this.step(client, message)
+      case 'adapter': {
+        const counts = state.members.get(client)?.counts
+        if (!counts || !isAdapterAwaited(settings, state, { ...message, client })) return
+        aggregation.take(client, message, counts, rounds.updatesSoFar)
+        records.reply(client, message)
+        return rounds.dispatch({ type: 'adapter', client, round: message.round, attempt: message.attempt })
+      }
+      case 'evaluation':
+        if (!isEvaluationAwaited(state, { ...message, client })) return
+        records.evaluation(client, message)
+        return rounds.dispatch({ type: 'evaluation', client, round: message.round, attempt: message.attempt })
+      case 'error': {
+        const { code, what, why } = message.error
+        observer.event({ event: 'client-error', client, round: state.round, reason: `${code}: ${why}` })
+        return this.options.onLeave(client, `${what}: ${why}`)
+      }
+      case 'heartbeat':
+        return
+      case 'hello':
+        throw invalid('a second hello')
+      default:
+        return unreachable(`client message ${JSON.stringify(message)}`)
+    }
+  }
+
+  private ready(client: ClientId, { examples, tokens, eval_examples }: MessageOf<'ready'>): void {
+    const { records, rounds } = this.options
+    // Its weight in the mean would be nothing, or not a number.
+    if (examples === 0 || tokens === 0) throw noTrainingRows(client)
+    if (rounds.state.members.get(client)?.counts) return
+    const counts = { examples, tokens, evalExamples: eval_examples }
+    records.introduce(client, counts)
+    rounds.dispatch({ type: 'ready', client, counts })
+  }
+
+  private activations(client: ClientId, message: MessageOf<'activations'>): void {
+    const { settings, roster, engine, rounds, onUnusable } = this.options
+    if (!settings.remoteSteps) throw invalid('activations, in a run where clients hold the whole model')
+    const { state } = rounds
+    const request = requestKey(message)
+    if (roster.answerAgain(client, request)) return
+    // What is not awaited is late, a repeat of what is being worked on, or of a step that was dropped: the client has been or will be told.
+    if (message.purpose === 'train') {
+      if (!isAwaited(settings, state, { ...message, client })) return
+      engine.take(client, message)
+      return rounds.dispatch({ ...message, client })
+    }
+    if (!isEvaluationAwaited(state, { ...message, client }) || !roster.begin(client, request)) return
+    const link = roster.linkOf(client)
+    engine.evaluate(message).then(
+      (reply) => roster.linkOf(client) === link && roster.answer(client, request, reply),
+      (error: unknown) => onUnusable(client, link, error),
+    )
+  }
+
+  private step(client: ClientId, message: MessageOf<'step'>): void {
+    const { settings, engine, records, rounds, observer } = this.options
+    const { round, attempt, step } = message
+    const { state } = rounds
+    if (round !== state.round || attempt !== state.attempt) return
+    if (message.outcome === 'updated') {
+      const seen = engine.takeSeen({ client, step })
+      // Where the server computes the steps, it knows which there were.
+      if (seen || !settings.remoteSteps) records.clientStep(client, message, seen)
+      return
+    }
+    if (!isStepAwaited(settings, state, { ...message, client })) return
+    observer.event({ event: 'step-skipped', client, round, step, reason: 'no scored token' })
+    rounds.dispatch({ type: 'skipped', client, round, attempt, step })
+  }
+}
+
+function noTrainingRows(client: ClientId): UserError {
+  return new UserError({
+    code: 'NO_TRAINING_ROWS',
+    what: `client ${client} cannot take part`,
+    why: 'it has no training rows with a scored token',
+    fix: 'give it other data, or lower data.eval_fraction',
+  })
+}
