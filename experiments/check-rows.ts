@@ -1,15 +1,17 @@
 /**
- * @file Looks at a run's rows before anything of it is made: whether they can be read, and divided among its clients.
+ * @file Looks at a run's rows before anything of it is made: whether they can be read, tokenised, and divided among its clients.
  */
 import { partition } from '../datasets/partition.js'
 import { readRows, rowSource } from '../datasets/rows.js'
 import { sotuSource } from '../datasets/sotu/load.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
+import type { ModelFolder } from '../shared/model/model.node.js'
 
-/** @throws UserError DATA_NOT_FOUND, DATA_EMPTY, DATA_ROW_INVALID, CONFIG_VALUE, or NO_TRAINING_ROWS for fewer rows than clients. */
-export async function checkRows(config: Config): Promise<void> {
+/** @throws UserError TOKENIZER_MISSING, MODEL_CORRUPT, DATA_NOT_FOUND, DATA_EMPTY, DATA_ROW_INVALID, CONFIG_VALUE, or NO_TRAINING_ROWS for fewer rows than clients. */
+export async function checkRows(config: Config, model: Pick<ModelFolder, 'tokenizer'>): Promise<void> {
   const { data, train, federation } = config
+  await model.tokenizer()
   const source = data.path === null ? await sotuSource() : rowSource(await readRows(data.path), data.path)
   const parts = partition(source, { kind: data.partition, parts: federation.num_clients, seed: train.seed })
   if (clientCount(config) > 1 && parts.some((units) => units.length === 0))

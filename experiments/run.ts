@@ -41,13 +41,20 @@ export interface ExperimentOptions {
  */
 export async function runExperiment(config: Config, options: ExperimentOptions = {}): Promise<RunResult> {
   const { argv = [], watcher = silentObserver, signal, onStart } = options
-  await checkRows(config)
   const cores = availableParallelism()
   const inMemory = config.transport.kind === 'memory'
   const local = inMemory ? Math.min(cores, clientCount(config) + 1) : clientCount(config) + 1
   const threads = config.model.threads ?? Math.max(1, Math.floor(cores / local))
   const token = inMemory ? null : randomBytes(24).toString('hex')
-  const hosted = await hostRun({ config, argv, token, threads, lanes: inMemory ? local : 1, watcher })
+  const hosted = await hostRun({
+    config,
+    argv,
+    token,
+    threads,
+    lanes: inMemory ? local : 1,
+    watcher,
+    check: (model) => checkRows(config, model),
+  })
   onStart?.(hosted)
   await concludeRun(hosted, signal, () =>
     inMemory ? overMemory({ config, hosted, threads }, signal) : overSockets({ config, hosted, threads }, token!, signal),

@@ -27,6 +27,8 @@ export interface HostOptions {
   readonly lanes: number
   /** Hears what is recorded too, for progress. */
   readonly watcher: RunObserver
+  /** Looks at what else the run needs, once its model is open and before anything is written. */
+  readonly check?: (model: ModelFolder) => Promise<void>
 }
 
 export interface HostedRun {
@@ -42,14 +44,15 @@ export interface HostedRun {
 }
 
 /**
- * @throws UserError whatever is wrong with the model, the cut or the target modules, before anything is written; then RUN_DIR_UNWRITABLE.
+ * @throws UserError whatever is wrong with the model, the cut or the target modules, and what `check` throws, before anything is written; then RUN_DIR_UNWRITABLE.
  */
-export async function hostRun({ config, argv, token, threads, lanes, watcher }: HostOptions): Promise<HostedRun> {
+export async function hostRun({ config, argv, token, threads, lanes, watcher, check }: HostOptions): Promise<HostedRun> {
   const startedAt = new Date()
   const model = await openModel(config.model.model_name_or_path)
   const lora = loraOfRun(model, config.lora)
   const sides = weightsOfSides(model.definition, cutOfRun(model, config.split))
   checkLength(config, model)
+  await check?.(model)
   // Clients on this machine find their blocks prepared.
   const weights = await model.weights(new Set([...sides.top, ...sides.bottom].sort(compareIds)))
   const backend = openBackend(config.model.engine, { threads, lanes })

@@ -32,7 +32,7 @@ function start(...args: string[]): Program {
 const ENDLESS = { num_rounds: 1000, local_steps: 500, reconnect_s: 2 }
 
 /** A run of two rounds, each too long to be over before a test has looked. */
-const LONG = { ...ENDLESS, num_rounds: 2, local_steps: 150 }
+const LONG = { ...ENDLESS, num_rounds: 2, local_steps: 100 }
 
 async function killClients(...ids: string[]): Promise<void> {
   const clients = (await processesOf(workshop.folder)).filter(({ command }) => ids.some((id) => command.includes(`--id ${id} `)))
