@@ -71,6 +71,9 @@ class Trainer {
   private equipment: Equipment | null = null
   private config: ClientConfig | null = null
   private task: Promise<void> = Promise.resolve()
+  /** Numbers of the work that the server asked for last, and of that which is under way: they differ once it has gone on. */
+  private latest = 0
+  private running = 0
   private seconds = { compute: 0, wait: 0, network: 0 }
   private over: { resolve(): void; reject(error: Error): void } = { resolve() {}, reject() {} }
 
@@ -84,7 +87,7 @@ class Trainer {
     try {
       await finished
     } finally {
-      this.mail.cancel(new RoundAbandoned('the run is over'))
+      this.supersede('the run is over')
       await this.task
       await this.equipment?.worker.dispose()
       await link.close('the client has left')
@@ -106,7 +109,8 @@ class Trainer {
         return
       case 'round-end':
         this.options.onEvent?.({ kind: 'round-end', round: message.round, trainLoss: message.train_loss, evalLoss: message.eval_loss })
-        return this.mail.cancel(new RoundAbandoned('the round is over'))
+        this.supersede('the round is over')
+        return
       case 'finish':
         this.options.onEvent?.({ kind: 'finish', reason: message.reason })
         return this.over.resolve()
@@ -124,12 +128,26 @@ class Trainer {
 
   private droppedStep: MessageOf<'dropped'> | null = null
 
-  /** Runs one piece of work after the last, which is given up if it still waits for an answer. */
+  /** Runs one piece of work after the last, which is given up: at once if it waits for an answer, else when it next asks for one. */
   private begin(work: () => Promise<void>): void {
-    this.mail.cancel(new RoundAbandoned('the server went on'))
-    this.task = this.task.then(work).catch((error: Error) => {
+    const number = this.supersede('the server went on')
+    const run = (): Promise<void> => {
+      this.running = number
+      return work()
+    }
+    this.task = this.task.then(run).catch((error: Error) => {
       if (!(error instanceof RoundAbandoned)) return this.fail(error)
     })
+  }
+
+  private supersede(why: string): number {
+    this.mail.cancel(new RoundAbandoned(why))
+    return ++this.latest
+  }
+
+  /** The server does not answer what belongs to a round that is over: waiting for it would be waiting for ever. */
+  private checkCurrent(): void {
+    if (this.running !== this.latest) throw new RoundAbandoned('the server went on')
   }
 
   private async fail(error: Error): Promise<void> {
@@ -159,6 +177,7 @@ class Trainer {
     const optimizer = createOptimizer(config.train, await this.startMoments(start))
     let made = 0
     for (let step = 0; step < steps;) {
+      this.checkCurrent()
       try {
         const result = await this.localStep(start, step, adapter)
         const { train } = config
@@ -258,6 +277,7 @@ class Trainer {
   }
 
   private async request<Reply extends Gradients | MessageOf<'loss'>>(message: Activations, type: Reply['type']): Promise<Reply> {
+    this.checkCurrent()
     this.checkDropped(message)
     // Listening begins before sending: the answer may come while the last chunk is being acknowledged.
     const reply = this.mail.next(

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { dataFromRows } from '../client/data.js'
+import type { Backend } from '../shared/backend/backend.js'
 import { referenceBackend } from '../shared/backend/reference.js'
 import { UserError } from '../shared/errors.js'
 import { fp32 } from '../shared/protocol/codec/fp32.js'
@@ -24,6 +25,26 @@ async function start(federation: Groups[string], options: Partial<LiveServerOpti
 
 const named = (event: string, client: string) => live.events.find((entry) => entry.event === event && entry.client === client)
 const code = (expected: string) => expect.objectContaining({ code: expected })
+
+/** A backend whose first run of one program takes until it is told to go on; the promise resolves when that run has begun. */
+function slowly(inner: Backend, program: string): [Promise<void>, { backend: Backend; goOn: () => void }] {
+  let [begin, goOn] = [(): void => {}, (): void => {}]
+  const begun = new Promise<void>((resolve) => (begin = resolve))
+  const gate = new Promise<void>((resolve) => (goOn = resolve))
+  const compile: Backend['compile'] = async (graph, weights, options) => {
+    const compiled = await inner.compile(graph, weights, options)
+    if (options.name !== program) return compiled
+    return {
+      ...compiled,
+      async run(inputs, runOptions) {
+        begin()
+        await gate
+        return compiled.run(inputs, runOptions)
+      },
+    }
+  }
+  return [begun, { backend: { ...inner, compile }, goOn }]
+}
 
 /** Of the golden model. */
 const WIDTH = 32
@@ -207,6 +228,23 @@ test('a step deadline drops who is late, which the client and the log are told',
   expect(named('deadline', 'client-1')).toMatchObject({ round: 1, step: 1 })
   expect(live.steps.filter(({ client }) => client === 'client-1').map(({ step }) => step)).toEqual([0, 2])
   expect(live.rounds.at(-1)!.aggregation!.replies).toBe(2)
+})
+
+test('a client that is still computing when its round is over takes part in the next', async () => {
+  const clock = manualClock()
+  await start({ num_clients: 2, num_rounds: 2, round_deadline_s: 1 }, { clock })
+  const [computing, slow] = slowly(backend, 'bottom-forward')
+  live.join(0)
+  const late = live.join(1, { backend: slow.backend })
+  await computing
+  // Of the joint top's steps client-0 makes only the first before the round's deadline, which then lets it go on alone.
+  await live.until(() => live.steps.some(({ client }) => client === 'client-0'))
+  clock.advance(1000)
+  await live.until(() => named('missing', 'client-1') !== undefined)
+  slow.goOn()
+  await live.server.finished
+  expect(await late.ended).toBeNull()
+  expect(live.rounds.map(({ aggregation }) => aggregation?.missing)).toEqual([undefined, ['client-1'], []])
 })
 
 test('a step without scored tokens is skipped and logged', async () => {

@@ -78,6 +78,15 @@ export function stepOverdue(run: Steps, phase: TrainingPhase, step: number, clie
   return settle(run, update(phase, client, { overdue: true }), null)
 }
 
+/**
+ * The round's deadline passed. It is that of all its further steps too: a joint or sequential step that waited on for a client would keep
+ * all others from ever replying.
+ */
+export function roundOverdue(run: Steps, phase: TrainingPhase): TrainingPhase {
+  const overdue = { ...phase, roundOverdue: true }
+  return run.settings.remoteSteps ? settle(run, overdue, null) : overdue
+}
+
 /** Sets the first deadlines. */
 export function openSteps(run: Steps, phase: TrainingPhase): void {
   if (run.settings.top !== 'replicated') startClock(run, phase.step, null)
@@ -97,7 +106,8 @@ function settleTogether(run: Steps, start: TrainingPhase): TrainingPhase {
   let phase = start
   for (;;) {
     const awaited = inOpenStep(phase)
-    if (awaited.length > 0 && (!phase.stepOverdue || inTime(phase) < run.settings.minReplies)) return meetTop(run, phase, awaited)
+    const isOverdue = phase.stepOverdue || phase.roundOverdue
+    if (awaited.length > 0 && (!isOverdue || inTime(phase) < run.settings.minReplies)) return meetTop(run, phase, awaited)
     for (const client of awaited) phase = drop(run, phase, client)
     const isOpen = phase.contributors.length > 0 || [...phase.participants.values()].some((participant) => works(participant))
     if (!isOpen) return phase
@@ -181,7 +191,13 @@ function compute(run: Steps, phase: TrainingPhase, client: ClientId): TrainingPh
 function drop(run: Steps, phase: TrainingPhase, client: ClientId): TrainingPhase {
   const { step, steps, dropped, received: came } = phase.participants.get(client)!
   if (came > 0) run.effects.push({ type: 'discard', client, step })
-  run.effects.push({ type: 'drop', client, step, next: step + 1 < steps ? step + 1 : null, reason: 'step deadline' })
+  run.effects.push({
+    type: 'drop',
+    client,
+    step,
+    next: step + 1 < steps ? step + 1 : null,
+    reason: phase.roundOverdue ? 'round deadline' : 'step deadline',
+  })
   return update(advance(phase, client), client, { dropped: dropped + 1 })
 }
 

@@ -288,6 +288,14 @@ describe('a deadline', () => {
     expect(machine.take('top-step')).toEqual([{ type: 'top-step', step: 0, clients: ['a'] }])
   })
 
+  test('of a round keeps no step waiting: a client that never answers cannot stop the others from replying', () => {
+    const machine = new Machine({ localSteps: 2, roundDeadlineMs: 5000 }).join('a', 'b').step('a', 0)
+    machine.tell({ type: 'round-deadline', round: 1, attempt: 0 })
+    expect(machine.take('drop')).toEqual([{ type: 'drop', client: 'b', step: 0, next: 1, reason: 'round deadline' }])
+    machine.step('a', 1).adapter('a')
+    expect(machine.take('merge')[0].replies).toEqual(['a'])
+  })
+
   test('of a replicated step drops each client by its own clock', () => {
     const machine = new Machine({ ...settings, top: 'replicated' }).join('a', 'b', 'c')
     expect(machine.take('timer').map(({ event }) => 'client' in event && event.client)).toEqual(['a', 'b', 'c'])

@@ -19,7 +19,7 @@ import type {
   Transition,
 } from './round-state.js'
 import { isCurrent, owesAdapter, readyClients } from './round-queries.js'
-import { computed, openSteps, received, skipped, stepOverdue, stepsOf, takeOut, update, type Steps } from './round-steps.js'
+import { computed, openSteps, received, roundOverdue, skipped, stepOverdue, stepsOf, takeOut, update, type Steps } from './round-steps.js'
 
 export function initialRounds(): RoundState {
   return { round: 0, attempt: 0, started: false, localSteps: 0, members: new Map(), phase: { kind: 'gathering' } }
@@ -77,7 +77,7 @@ function afterTrainingEvent(run: Steps, phase: TrainingPhase, event: TrainingEve
     case 'step-deadline':
       return stepOverdue(run, phase, event.step, event.client)
     case 'round-deadline':
-      return { ...phase, roundOverdue: true }
+      return roundOverdue(run, phase)
     case 'adapter':
       return owesAdapter(run.settings, phase.participants.get(event.client)) ? update(phase, event.client, { state: 'replied' }) : phase
   }

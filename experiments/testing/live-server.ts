@@ -26,6 +26,8 @@ export interface LiveServerOptions {
 
 export interface JoinOptions {
   readonly token?: string | null
+  /** Another than the server's. */
+  readonly backend?: Backend
   readonly data?: (client: string, config: ClientConfig) => ClientData
   readonly onEvent?: (event: TrainerEvent) => void
   /** Before the server's end is handed over. */
@@ -103,9 +105,8 @@ export class LiveServer {
     })
   }
 
-  join(index: number, { token = null, data, onEvent, onPair }: JoinOptions = {}): LiveClient {
+  join(index: number, { token = null, backend = this.options.backend, data, onEvent, onPair }: JoinOptions = {}): LiveClient {
     const client = `client-${index}`
-    const { backend } = this.options
     const pair = memoryLinkPair({ hello: helloOf({ client, token, part: null, ownData: true, engine: backend.name, software: 'test' }) })
     onPair?.(pair)
     this.server.attach(pair.server)
