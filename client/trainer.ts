@@ -283,7 +283,11 @@ class Trainer {
     const reply = this.mail.next(
       (answer) =>
         (answer.type === type && sameRequest(answer, message)) ||
-        (answer.type === 'dropped' && answer.round === message.round && answer.attempt === message.attempt && answer.step === message.step),
+        (message.purpose === 'train' &&
+          answer.type === 'dropped' &&
+          answer.round === message.round &&
+          answer.attempt === message.attempt &&
+          answer.step === message.step),
     )
     reply.catch(() => {})
     await this.send(message)
@@ -292,10 +296,12 @@ class Trainer {
     return answer as Reply
   }
 
-  private checkDropped({ round, attempt, step }: Activations): void {
+  private checkDropped({ purpose, round, attempt, step }: Activations): void {
+    if (purpose !== 'train') return
     const dropped = this.droppedStep
     this.droppedStep = null
-    if (dropped && dropped.round === round && dropped.attempt === attempt && dropped.step === step) throw new StepDropped(dropped)
+    // A client that computed for long may have missed several steps; the last word tells where to go on.
+    if (dropped && dropped.round === round && dropped.attempt === attempt && dropped.step >= step) throw new StepDropped(dropped)
   }
 
   private send(message: Parameters<ClientLink['send']>[0]): Promise<void> {

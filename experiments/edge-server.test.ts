@@ -240,11 +240,34 @@ test('a client that is still computing when its round is over takes part in the 
   // Of the joint top's steps client-0 makes only the first before the round's deadline, which then lets it go on alone.
   await live.until(() => live.steps.some(({ client }) => client === 'client-0'))
   clock.advance(1000)
-  await live.until(() => named('missing', 'client-1') !== undefined)
+  // The server has gone on: it asks for the evaluation while the client still computes for the round.
+  await new Promise<void>((resolve) => late.link.onTraffic((_, message) => message.type === 'evaluate' && message.round === 1 && resolve()))
   slow.goOn()
   await live.server.finished
   expect(await late.ended).toBeNull()
   expect(live.rounds.map(({ aggregation }) => aggregation?.missing)).toEqual([undefined, ['client-1'], []])
+})
+
+test('a client that computes through several step deadlines goes on with the step that the server names last', async () => {
+  const clock = manualClock()
+  await start({ num_clients: 2, local_steps: 5, step_deadline_s: 1 }, { clock })
+  const [computing, slow] = slowly(backend, 'bottom-forward')
+  live.join(0)
+  const late = live.join(1, { backend: slow.backend })
+  await computing
+  const told = new Promise<void>((resolve) =>
+    late.link.onTraffic((_, message) => message.type === 'dropped' && message.step === 1 && resolve()),
+  )
+  const steps = (id: string) => live.steps.filter(({ client }) => client === id).map(({ step }) => step)
+  for (const step of [0, 1]) {
+    await live.until(() => steps('client-0').includes(step))
+    clock.advance(1000)
+  }
+  await told
+  slow.goOn()
+  await live.server.finished
+  expect(steps('client-1')).toEqual([2, 3, 4])
+  expect(live.rounds.at(-1)!.aggregation!.replies).toBe(2)
 })
 
 test('a step without scored tokens is skipped and logged', async () => {
