@@ -98,17 +98,18 @@ async function overSockets(setup: Setup, token: string, signal: AbortSignal | un
   }
 }
 
-/** Waits for the server; a client that fails before training begins ends the run with its error. */
+/** Waits for the server; a client that fails before training begins ends the run with its error, and so does the first to fail if all do. */
 async function untilFinished({ hosted }: Setup, clients: RunningClients, signal: AbortSignal | undefined): Promise<void> {
   const { server } = hosted.started
-  const failedEarly = new Promise<never>((_, reject) => {
-    clients.ended.catch((error: Error) => {
-      // Once rounds are under way the server goes on without a client that left.
-      if (server.round === 0 && !signal?.aborted) reject(error)
+  const failed = new Promise<never>((_, reject) => {
+    clients.ended.catch(async (error: Error) => {
+      // Once rounds are under way the server goes on without a client that left, as long as there is another.
+      if (server.round > 0) await clients.settled
+      if (!hosted.record.isOver && !signal?.aborted) reject(error)
     })
   })
   try {
-    await Promise.race([server.finished, failedEarly, whenAborted(signal)])
+    await Promise.race([server.finished, failed, whenAborted(signal)])
     if (!signal?.aborted) await Promise.race([clients.settled, whenAborted(signal), setTimeout(PATIENCE_MS, null, { ref: false })])
   } finally {
     await server.stop(signal?.aborted ? 'the run was interrupted' : 'the run is over')

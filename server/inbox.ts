@@ -9,7 +9,7 @@ import type { Activations, CodedMoments, TensorMap } from '../shared/protocol/me
 import { f32, i32, type F32Tensor, type NamedTensors } from '../shared/tensor.js'
 import { layoutOf, scoredPositions } from '../shared/train/batch.js'
 import type { OptimizerState } from '../shared/train/optimizer.js'
-import { allFinite, invalid } from './invalid.js'
+import { allFinite, invalid, notFinite } from './invalid.js'
 
 const I32_BYTES = 4
 
@@ -34,7 +34,7 @@ export function readActivations(message: Activations, { architecture, maxRows, c
   const shape = [tokens, architecture.hiddenSize]
   const hidden = codecByName(codec).decode(message.hidden, shape)
   // The joint top takes the mean over clients: one NaN would make it useless for all of them.
-  if (!allFinite(hidden)) throw invalid('activations that are not finite numbers')
+  if (!allFinite(hidden)) throw notFinite('activations that are not finite numbers')
   const scored = scoredPositions(bytesToMask(message.scored, tokens))
   const targets = bytesToI32(message.targets, scored.data.length)
   if (targets.some((id) => id < 0 || id >= architecture.vocabularySize)) throw invalid('a target that is not in the vocabulary')
@@ -55,7 +55,7 @@ export function readAdapter(coded: TensorMap, like: NamedTensors): Map<string, F
   }
   for (const name of Object.keys(coded)) if (!like.has(name)) throw invalid(`an adapter with ${name}, which is not the client's`)
   const tensors = decodeTensors(coded)
-  for (const [name, { data }] of tensors) if (!allFinite(data)) throw invalid(`${name} with values that are not finite numbers`)
+  for (const [name, { data }] of tensors) if (!allFinite(data)) throw notFinite(`${name} with values that are not finite numbers`)
   // In the order of the adapter it was given, whatever the message's.
   return new Map([...like.keys()].map((name) => [name, tensors.get(name)!]))
 }

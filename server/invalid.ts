@@ -7,11 +7,19 @@ export function allFinite(values: Float32Array): boolean {
   return values.every((value) => Number.isFinite(value))
 }
 
-export function invalid(what: string): UserError {
+/** Training has diverged at that client, or it lies. */
+export function notFinite(what: string): UserError {
+  return invalid(what, 'lower train.learning_rate, or set train.max_grad_norm if it is 0: training has diverged')
+}
+
+export function invalid(
+  what: string,
+  fix = 'make sure that both ends run the same version of cutlayer and read the same run config',
+): UserError {
   return new UserError({
     code: 'MESSAGE_INVALID',
     what: 'a client sent what the run cannot use',
     why: `it sent ${what}`,
-    fix: 'make sure that both ends run the same version of cutlayer and read the same run config',
+    fix,
   })
 }

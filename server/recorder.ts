@@ -22,6 +22,8 @@ export interface RunRecord {
   readonly rounds: readonly RoundLine[]
   readonly best: RoundLine | null
   readonly bytes: { readonly up: number; readonly down: number }
+  /** Whether the server has ended it, well or not. */
+  readonly isOver: boolean
 }
 
 export class RunRecorder implements RunObserver {
@@ -31,14 +33,19 @@ export class RunRecorder implements RunObserver {
   /** Adapters are written one after the other. Nobody waits for the best one but the end of the run, which also waits for one cut short. */
   private writing: Promise<void> = Promise.resolve()
   private readonly bytes = { up: 0, down: 0 }
+  private isOver = false
 
   constructor(private readonly options: RecorderOptions) {}
 
   get record(): RunRecord {
-    return { rounds: this.rounds, best: this.best, bytes: this.bytes }
+    return { rounds: this.rounds, best: this.best, bytes: this.bytes, isOver: this.isOver }
   }
 
-  event: RunObserver['event'] = (event) => this.options.directory.appendEvent(event)
+  event: RunObserver['event'] = (event) => {
+    if (event.event === 'end') this.isOver = true
+    this.options.directory.appendEvent(event)
+  }
+
   step: RunObserver['step'] = (line) => this.options.directory.appendStep(line)
 
   traffic: RunObserver['traffic'] = (lines) => {

@@ -7,7 +7,7 @@ import { f32, type F32Tensor, type NamedTensors } from '../shared/tensor.js'
 import { clipGradients } from '../shared/train/clip.js'
 import type { MaskKey } from '../shared/train/dropout.js'
 import type { Optimizer, OptimizerState } from '../shared/train/optimizer.js'
-import { allFinite, invalid } from './invalid.js'
+import { allFinite, notFinite } from './invalid.js'
 import { averagedMoments } from './strategy/fedavg.js'
 import { weightedMean } from './strategy/mean.js'
 import type { ClientId } from './strategy/strategy.js'
@@ -192,5 +192,5 @@ function nothingScored({ hidden }: TopBatch): TopResult {
 }
 
 function checkFinite(grads: NamedTensors): void {
-  for (const [name, { data }] of grads) if (!allFinite(data)) throw invalid(`activations for which the gradient of ${name} is not finite`)
+  for (const [name, { data }] of grads) if (!allFinite(data)) throw notFinite(`activations for which the gradient of ${name} is not finite`)
 }

@@ -63,13 +63,27 @@ describe('a run whose clients are killed', () => {
   })
 
   test('ends with a named error when none is left', async () => {
-    const run = start('run', await workshop.config('all.yaml', { federation: ENDLESS }))
+    // An hour would pass before the server gave them up; who started them knows better.
+    const federation = { ...ENDLESS, reconnect_s: 3600 }
+    const run = start('run', await workshop.config('all.yaml', { federation }))
     const { run_dir } = await run.line({ event: 'start' })
     await run.line({ event: 'round', round: 0 })
     await killClients('client-0', 'client-1')
     const { status, envelope } = await run.ended
+    expect(status).toBe(3)
+    expect(envelope.error).toMatchObject({ code: 'CLIENT_FAILED', why: 'it was ended by SIGKILL' })
+    expect(await summaryOf(run_dir)).toMatchObject({ status: 'failed', rounds: 0, error: { code: 'CLIENT_FAILED' } })
+  })
+
+  test('ends so too when the server waits for clients that nobody starts', async () => {
+    const server = start('server', await workshop.config('hand.yaml', { federation: ENDLESS }), '--port', '0')
+    const [{ url }, { run_dir }] = [await server.line({ event: 'listening' }), await server.line({ event: 'start' })]
+    const clients = ['ada', 'bob'].map((id) => start('client', '--server', String(url), '--id', id, '--model', 'model', '--threads', '1'))
+    await server.line({ event: 'round', round: 0 })
+    for (const { child } of clients) child.kill('SIGKILL')
+    const { status, envelope } = await server.ended
     expect(status).toBe(1)
-    expect(envelope.error).toMatchObject({ code: 'ROUND_FAILED', why: expect.stringContaining('0') as string })
+    expect(envelope.error).toMatchObject({ code: 'ROUND_FAILED', why: expect.stringContaining('is without') as string })
     expect(await summaryOf(run_dir)).toMatchObject({ status: 'failed', rounds: 0, error: { code: 'ROUND_FAILED' } })
   })
 })
