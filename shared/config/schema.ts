@@ -52,10 +52,10 @@ function checkRules(config: ConfigGroups, context: z.core.$RefinementCtx): void 
   }
   const { data, federation, transport } = config
   if (federation.local_steps !== null && federation.local_epochs !== null) {
-    complain(['federation', 'local_epochs'], 'nothing, because local_steps is given: a round is as long as one of the two says')
+    complain(['federation', 'local_epochs'], 'no value (local_steps is given, and a round is as long as one of the two says)')
   }
   if (data.dataset !== null && data.path !== null)
-    complain(['data', 'path'], 'nothing, because dataset is given: the rows come from one of the two')
+    complain(['data', 'path'], 'no value (dataset is given, and the rows come from one of the two)')
   const clients = clientCount(config)
   for (const key of ['min_train_clients', 'min_available_clients', 'min_replies'] as const) {
     if ((federation[key] ?? 0) > clients) {
@@ -67,7 +67,7 @@ function checkRules(config: ConfigGroups, context: z.core.$RefinementCtx): void 
     }
   }
   if (Object.keys(federation.strategy_options).length > 0) {
-    complain(['federation', 'strategy_options'], `nothing, because the strategy ${federation.strategy} has no options`)
+    complain(['federation', 'strategy_options'], `no value (the strategy ${federation.strategy} has no options)`)
   }
   if (transport.max_inflight_bytes < transport.max_chunk_bytes) {
     complain(['transport', 'max_inflight_bytes'], `at least transport.max_chunk_bytes, which is ${transport.max_chunk_bytes}`)
