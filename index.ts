@@ -25,7 +25,8 @@ export { silentObserver, type RunObserver } from './server/observer.js'
 /** One client of a run: trains its blocks on its rows until the server says that it is over. */
 export { helloOf, joinRun, memoryMoments, type ClientModel, type JoinOptions } from './client/join.js'
 export { dataFromRows, type ClientData } from './client/data.js'
-export type { MomentsStore, TrainerEvent } from './client/trainer.js'
+export type { MomentsStore } from './client/round.js'
+export type { TrainerEvent } from './client/trainer.js'
 /** Rows of a data set by client, tokenised and with some held out. */
 export { loadClientRows, type DataReport, type LoadOptions } from './datasets/load.js'
 export type { ClientRows, TokenRow } from './shared/train/rows.js'

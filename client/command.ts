@@ -23,7 +23,7 @@ import { Leaver } from './leave.js'
 import { storedMoments } from './moments.node.js'
 import { ClientReport, summaryText } from './report.node.js'
 import { connect } from './socket.js'
-import type { MomentsStore } from './trainer.js'
+import type { MomentsStore } from './round.js'
 
 const NOTICE =
   "what leaves this machine is for the server's config to say: smashed activations, the ids of scored tokens, a LoRA adapter and counts, and no more. Rows never leave as text. Details follow when the server answers"

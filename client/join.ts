@@ -10,7 +10,8 @@ import { checkSameModel, cutOfRun, loraOfRun, weightsOfSides, type LoadedModel }
 import { openBottom, openTop, type StageSetting } from '../shared/model/stage.js'
 import type { ClientData } from './data.js'
 import { splitWorker, wholeWorker } from './steps.js'
-import { train, type MomentsStore, type TrainerEvent } from './trainer.js'
+import type { MomentsStore } from './round.js'
+import { train, type TrainerEvent } from './trainer.js'
 
 /** A model that can hand out its weights. */
 export interface ClientModel extends LoadedModel {

@@ -11,7 +11,7 @@ import { fromFloat32, toFloat32 } from '../shared/model/dtype.js'
 import { parseSafetensors, serializeSafetensors, type TensorToWrite } from '../shared/model/safetensors.js'
 import { f32, type F32Tensor } from '../shared/tensor.js'
 import type { OptimizerState } from '../shared/train/optimizer.js'
-import type { MomentsStore } from './trainer.js'
+import type { MomentsStore } from './round.js'
 
 const ROUNDS_KEPT = 2
 const FILE = /^round-(\d+)\.safetensors$/

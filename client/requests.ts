@@ -1,0 +1,130 @@
+/**
+ * @file A client's requests to the server: sends activations, and waits for the answer unless the server has gone on.
+ */
+import type { ClientLink } from '../shared/protocol/link.js'
+import type { Activations, Gradients, MessageOf, ServerMessage } from '../shared/protocol/messages.js'
+import { Mailbox } from './mailbox.js'
+import type { Exchange, Stopwatch } from './steps.js'
+
+/** The server gave up a step; its round goes on where `dropped` says. */
+export class StepDropped extends Error {
+  constructor(readonly dropped: MessageOf<'dropped'>) {
+    super(dropped.reason)
+  }
+}
+
+/** The server went on to another round or to its end. */
+export class RoundAbandoned extends Error {}
+
+/** Where a client's time goes in a round. */
+export interface Seconds {
+  compute: number
+  wait: number
+  network: number
+}
+
+export class Requests implements Exchange, Stopwatch {
+  private readonly mail = new Mailbox<ServerMessage>()
+  private droppedStep: MessageOf<'dropped'> | null = null
+  /** Numbers of the work that the server asked for last, and of that which is under way: they differ once it has gone on. */
+  private latest = 0
+  private running = 0
+  private seconds: Seconds = { compute: 0, wait: 0, network: 0 }
+
+  constructor(private readonly link: ClientLink) {}
+
+  // ---- the server goes on
+
+  /** Gives up the work under way: at once if it waits for an answer, else when it next asks for one. @returns a number for the next. */
+  supersede(why: string): number {
+    this.mail.cancel(new RoundAbandoned(why))
+    return ++this.latest
+  }
+
+  /** The work of that number is under way now. */
+  begin(number: number): void {
+    this.running = number
+  }
+
+  /** The server does not answer what belongs to a round that is over: waiting for it would be waiting for ever. @throws RoundAbandoned */
+  checkCurrent(): void {
+    if (this.running !== this.latest) throw new RoundAbandoned('the server went on')
+  }
+
+  /** @returns the stopwatch of the round that begins; steps dropped before are forgotten. */
+  startRound(): Seconds {
+    this.droppedStep = null
+    this.seconds = { compute: 0, wait: 0, network: 0 }
+    return this.seconds
+  }
+
+  // ---- messages
+
+  /** @returns whether a request waits for this message. */
+  offer(message: ServerMessage): boolean {
+    return this.mail.offer(message)
+  }
+
+  /** A step was dropped while nothing was asked for: the step's next request meets it. */
+  drop(message: MessageOf<'dropped'>): void {
+    this.droppedStep = message
+  }
+
+  send(message: Parameters<ClientLink['send']>[0]): Promise<void> {
+    return this.timed('network', this.link.send(message))
+  }
+
+  /** @throws StepDropped, RoundAbandoned, UserError if the link closes. */
+  gradients(message: Activations): Promise<Gradients> {
+    return this.request<Gradients>(message, 'gradients')
+  }
+
+  /** @throws RoundAbandoned, UserError if the link closes. */
+  loss(message: Activations): Promise<MessageOf<'loss'>> {
+    return this.request<MessageOf<'loss'>>(message, 'loss')
+  }
+
+  computing<T>(work: Promise<T>): Promise<T> {
+    return this.timed('compute', work)
+  }
+
+  private async request<Reply extends Gradients | MessageOf<'loss'>>(message: Activations, type: Reply['type']): Promise<Reply> {
+    this.checkCurrent()
+    this.checkDropped(message)
+    // Listening begins before sending: the answer may come while the last chunk is being acknowledged.
+    const reply = this.mail.next((answer) => (answer.type === type && sameRequest(answer, message)) || dropsStep(answer, message))
+    reply.catch(() => {})
+    await this.send(message)
+    const answer = await this.timed('wait', reply)
+    if (answer.type === 'dropped') throw new StepDropped(answer)
+    return answer as Reply
+  }
+
+  private checkDropped({ purpose, round, attempt, step }: Activations): void {
+    if (purpose !== 'train') return
+    const dropped = this.droppedStep
+    this.droppedStep = null
+    // A client that computed for long may have missed several steps; the last word tells where to go on.
+    if (dropped && dropped.round === round && dropped.attempt === attempt && dropped.step >= step) throw new StepDropped(dropped)
+  }
+
+  private async timed<T>(kind: keyof Seconds, work: Promise<T>): Promise<T> {
+    const { seconds } = this
+    const start = performance.now()
+    try {
+      return await work
+    } finally {
+      seconds[kind] += (performance.now() - start) / 1000
+    }
+  }
+}
+
+type Place = Pick<Activations, 'round' | 'attempt' | 'step' | 'micro'>
+
+function sameRequest(a: Place, b: Place): boolean {
+  return a.round === b.round && a.attempt === b.attempt && a.step === b.step && a.micro === b.micro
+}
+
+function dropsStep(answer: ServerMessage, { purpose, round, attempt, step }: Activations): boolean {
+  return purpose === 'train' && answer.type === 'dropped' && answer.round === round && answer.attempt === attempt && answer.step === step
+}

@@ -1,0 +1,163 @@
+/**
+ * @file A client's round: its local steps from the round's start to its adapter, and the evaluation of its held-out rows.
+ */
+import type { ClientConfig } from '../shared/config/schema.js'
+import { UserError } from '../shared/errors.js'
+import { decodeTensors, encodeTensors } from '../shared/protocol/coded.js'
+import type { CodedMoments, MessageOf } from '../shared/protocol/messages.js'
+import { f32, type F32Tensor, type NamedTensors } from '../shared/tensor.js'
+import { clipGradients } from '../shared/train/clip.js'
+import { finiteOrNull } from '../shared/train/metrics.js'
+import type { OptimizerState } from '../shared/train/optimizer.js'
+import { createOptimizer } from '../shared/train/optimizers.js'
+import { scheduledRate } from '../shared/train/schedule.js'
+import type { ClientData } from './data.js'
+import { StepDropped, type Requests } from './requests.js'
+import type { Worker } from './steps.js'
+
+/** Moments that stay with the client between rounds (`optimizer_state: keep`). */
+export interface MomentsStore {
+  save(round: number, moments: OptimizerState): Promise<void>
+  /** null if it holds none of that round. */
+  load(round: number): Promise<OptimizerState | null>
+}
+
+export interface RoundContext {
+  readonly client: string
+  readonly config: ClientConfig
+  readonly data: ClientData
+  readonly worker: Worker
+  readonly requests: Requests
+  readonly moments: MomentsStore
+  onStep(step: number, loss: number | null): void
+  onDropped(step: number, reason: string): void
+}
+
+interface LocalStep {
+  /** Summed plain nll of the step's scored tokens, nats. */
+  readonly nll: number
+  readonly tokens: number
+  readonly grads: Map<string, F32Tensor>
+}
+
+/**
+ * Makes the round's local steps and sends the adapter.
+ * @throws RoundAbandoned when the server goes on before, UserError if its adapter does not fit or the link closes.
+ */
+export async function makeRound(context: RoundContext, start: MessageOf<'round-start'>): Promise<void> {
+  const { config, worker, requests } = context
+  const { round, attempt, steps } = start
+  const seconds = requests.startRound()
+  const adapter = inOrder(decodeTensors(start.adapter), worker.adapterNames)
+  const optimizer = createOptimizer(config.train, await startMoments(context, start))
+  let made = 0
+  for (let step = 0; step < steps;) {
+    requests.checkCurrent()
+    try {
+      const result = await localStep(context, start, step, adapter)
+      const rate = rateAt(config, start, step)
+      const gradNorm = result && clipGradients(result.grads, config.train.max_grad_norm)
+      if (result) {
+        if (adapter.size > 0) optimizer.step(adapter, result.grads, rate)
+        made++
+        context.onStep(step, finiteOrNull(result.nll / result.tokens))
+      }
+      // The next step need not wait until the server holds this; a link that closes says so itself.
+      requests.send(reportOf(start, step, rate, result, gradNorm)).catch(() => {})
+      step++
+    } catch (error) {
+      if (!(error instanceof StepDropped)) throw error
+      const { reason, next_step } = error.dropped
+      context.onDropped(step, reason)
+      step = next_step ?? steps
+    }
+  }
+  const { state } = optimizer
+  if (state && config.federation.optimizer_state === 'keep') await context.moments.save(round, state)
+  const moments = state && config.federation.optimizer_state === 'average' ? encodeMoments(state) : null
+  await requests.send({ type: 'adapter', round, attempt, adapter: encodeTensors(adapter), moments, steps: made, seconds })
+}
+
+/** Evaluates the held-out rows and sends the sums. @throws as makeRound. */
+export async function makeEvaluation(context: RoundContext, message: MessageOf<'evaluate'>): Promise<void> {
+  const { data, worker, requests } = context
+  const { round, attempt, max_batches } = message
+  const adapter = inOrder(decodeTensors(message.adapter), worker.adapterNames)
+  const sums = { nll: 0, tokens: 0, bytes: 0, rows: 0 }
+  let step = 0
+  for (const { batch, bytes, rows } of data.evaluation(max_batches)) {
+    sums.nll += await worker.evaluate(batch, adapter, { round, attempt, step, micro: 0 })
+    sums.tokens += batch.targets.data.length
+    sums.bytes += bytes
+    sums.rows += rows
+    step++
+  }
+  await requests.send({ type: 'evaluation', round, attempt, ...sums, nll: finiteOrNull(sums.nll) })
+}
+
+/** Summed gradients of the step's micro-batches, or null if they have no scored token. */
+async function localStep(
+  { client, config, data, worker }: RoundContext,
+  { round, attempt, steps }: MessageOf<'round-start'>,
+  step: number,
+  adapter: NamedTensors,
+): Promise<LocalStep | null> {
+  const batches = data.localStep(round, step, steps)
+  const normalizer = batches.reduce((sum, { targets }) => sum + targets.data.length, 0)
+  if (normalizer === 0) return null
+  const grads = new Map<string, F32Tensor>()
+  let nll = 0
+  for (const [micro, batch] of batches.entries()) {
+    const place = { seed: config.train.seed, client, round, attempt, step, micro }
+    const result = await worker.train(batch, normalizer, adapter, place)
+    nll += result.nll
+    for (const [name, { shape, data: more }] of result.grads) {
+      const sum = grads.get(name)
+      if (!sum) grads.set(name, f32(shape, more))
+      else for (let i = 0; i < more.length; i++) sum.data[i] += more[i]
+    }
+  }
+  return { nll, tokens: normalizer, grads }
+}
+
+function rateAt({ train }: ClientConfig, { position, positions }: MessageOf<'round-start'>, step: number): number {
+  const { lr_scheduler_type: type, learning_rate: learningRate, warmup_ratio: warmupRatio } = train
+  return scheduledRate({ type, learningRate, warmupRatio, positions }, position + step)
+}
+
+function reportOf(
+  { round, attempt }: MessageOf<'round-start'>,
+  step: number,
+  lr: number,
+  result: LocalStep | null,
+  gradNorm: number | null,
+): MessageOf<'step'> {
+  const place = { type: 'step' as const, round, attempt, step, lr }
+  if (!result) return { ...place, outcome: 'no-scored-tokens', nll: null, tokens: 0, grad_norm: null }
+  const { nll, tokens } = result
+  return { ...place, outcome: 'updated', nll: finiteOrNull(nll), tokens, grad_norm: gradNorm === null ? null : finiteOrNull(gradNorm) }
+}
+
+async function startMoments(
+  { moments: kept }: RoundContext,
+  { moments, keep_from }: MessageOf<'round-start'>,
+): Promise<OptimizerState | null> {
+  if (moments) return { updates: moments.updates, mean: decodeTensors(moments.mean), square: decodeTensors(moments.square) }
+  return keep_from === null ? null : kept.load(keep_from)
+}
+
+function encodeMoments({ updates, mean, square }: OptimizerState): CodedMoments {
+  return { updates, mean: encodeTensors(mean), square: encodeTensors(square) }
+}
+
+function inOrder(tensors: Map<string, F32Tensor>, names: readonly string[]): Map<string, F32Tensor> {
+  const missing = names.find((name) => !tensors.has(name))
+  if (missing !== undefined || tensors.size !== names.length)
+    throw new UserError({
+      code: 'MESSAGE_INVALID',
+      what: 'the server sent an adapter that does not fit this client',
+      why: missing === undefined ? `it has ${tensors.size} tensors, and ${names.length} are expected` : `${missing} is not in it`,
+      fix: 'make sure that both ends run the same version of cutlayer and use the same model',
+    })
+  return new Map(names.map((name) => [name, tensors.get(name)!]))
+}
