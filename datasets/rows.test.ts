@@ -46,12 +46,12 @@ describe('reading rows', () => {
     ['messages', '{"messages": [{"role": "user", "content": "x"}]}', 'messages are planned, but not built', 2],
     ['alpaca', '{"instruction": "i", "input": "", "output": "o"}', 'alpaca are planned, but not built', 2],
   ])('%s is an error with file and line', (_, row, why, line) => {
-    expect(() => parseRows(bytes(`{"text": "a"}\n${row}\n`), 'rows.jsonl')).toThrow(failure(why, line) as Error)
+    expect(() => parseRows(bytes(`{"text": "a"}\n${row}\n`), 'rows.jsonl')).toThrow(failure(why, line))
   })
 
   test('bytes that are not UTF-8 are an error with their line', () => {
     const broken = Uint8Array.of(...bytes('{"text": "a"}\n{"text": "'), 0xff, ...bytes('"}\n'))
-    expect(() => parseRows(broken, 'rows.jsonl')).toThrow(failure('not UTF-8', 2) as Error)
+    expect(() => parseRows(broken, 'rows.jsonl')).toThrow(failure('not UTF-8', 2))
   })
 
   test.each(['', '\n\r\n', '\ufeff'])('a file of nothing (%j) is an error', (text) => {

@@ -13,7 +13,7 @@ test('a file log has a JSON line per entry, with its time in UTC and without sec
     log.debug({}, 'not at this level')
     const lines = (await readFile(path, 'utf8')).trimEnd().split('\n')
     expect(lines).toHaveLength(1)
-    expect(JSON.parse(lines[0]!)).toEqual({
+    expect(JSON.parse(lines[0])).toEqual({
       level: 'info',
       time: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/) as string,
       round: 3,

@@ -41,8 +41,8 @@ function answerClose(socket: Socket): void {
   socket.on('data', (data) => {
     unread = Buffer.concat([unread, data])
     while (unread.length >= 2) {
-      const short = unread[1]! & 0x7f
-      if ((unread[0]! & 0x0f) === 8) return void socket.end(frame(new Uint8Array(0), 8))
+      const short = unread[1] & 0x7f
+      if ((unread[0] & 0x0f) === 8) return void socket.end(frame(new Uint8Array(0), 8))
       if (short === 126 && unread.length < 4) return
       const [start, length] = short < 126 ? [2, short] : [4, unread.readUInt16BE(2)]
       if (unread.length < start + length) return
@@ -53,7 +53,7 @@ function answerClose(socket: Socket): void {
 
 async function firstLine(socket: Socket): Promise<string> {
   const [data] = (await once(socket, 'data')) as [Buffer]
-  return data.toString('latin1').split('\r\n')[0]!
+  return data.toString('latin1').split('\r\n')[0]
 }
 
 /** RFC 6455, section 5.2; the mask is four zero bytes. */

@@ -24,11 +24,11 @@ export function bindInputs(graph: Graph, given: Readonly<Record<string, Given>>,
       throw new Error(`${program}: input ${name} is ${value.dtype}, not ${spec.dtype}`)
     if (value.shape.length !== spec.shape.length) throw mismatch(program, name, spec, value)
     spec.shape.forEach((dim, axis) => {
-      if (typeof dim === 'string' && isSymbol(dim) && !bindings.has(dim)) bindings.set(dim, value.shape[axis]!)
+      if (typeof dim === 'string' && isSymbol(dim) && !bindings.has(dim)) bindings.set(dim, value.shape[axis])
     })
   }
   for (const [name, spec] of specs) {
-    const value = given[name]!
+    const value = given[name]
     if (spec.shape.some((dim, axis) => evaluateDim(dim, bindings) !== value.shape[axis])) throw mismatch(program, name, spec, value)
   }
   return bindings

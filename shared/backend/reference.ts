@@ -43,8 +43,8 @@ export function referenceBackend(): Backend {
           const results: Record<string, Tensor | Handle> = {}
           for (const [key, id] of graph.outputs) {
             if (options.ignore?.includes(key)) continue
-            const array = values[id]!
-            results[key] = options.keep?.includes(key) ? keep(array, lane) : round(array, graph.values[id]!.dtype)
+            const array = values[id]
+            results[key] = options.keep?.includes(key) ? keep(array, lane) : round(array, graph.values[id].dtype)
           }
           return results
         },
@@ -85,10 +85,10 @@ export function evaluate(
   })
   for (const node of graph.nodes) {
     const op = findOp(ops, node.op)
-    const shapes = node.outputs.map((id) => evaluateShape(graph.values[id]!.shape, bindings))
+    const shapes = node.outputs.map((id) => evaluateShape(graph.values[id].shape, bindings))
     const inputs = byName(
       op,
-      node.inputs.map((id) => (id === null ? null : values[id]!)),
+      node.inputs.map((id) => (id === null ? null : values[id])),
     )
     const results = [op.reference(inputs, node.attributes, shapes)].flat() as NdArray[]
     node.outputs.forEach((id, output) => (values[id] = results[output]!))

@@ -83,7 +83,7 @@ export function defineCommand<Options extends z.ZodType>(spec: {
 function parseOptions<Options extends z.ZodType>(schema: Options, options: unknown): z.infer<Options> {
   const result = schema.safeParse(options)
   if (result.success) return result.data
-  const issue = result.error.issues[0]!
+  const issue = result.error.issues[0]
   const name = String(issue.path[0] ?? '')
   const flag = `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
   const value = valueAt(options, name)

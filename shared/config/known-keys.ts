@@ -52,7 +52,7 @@ const OTHER_GROUP_LETTERS = 1
 export function nearestKey(key: string, group: string | null): string {
   const plain = key.toLowerCase().replaceAll('-', '_')
   const alias = [`${group}.${plain}`, plain].find((name) => Object.hasOwn(OTHER_NAMES, name))
-  if (alias !== undefined) return OTHER_NAMES[alias]!
+  if (alias !== undefined) return OTHER_NAMES[alias]
   const candidates = [...KNOWN_KEYS].flatMap(([known, keys]) => [
     ...keys.map((name) => ({ name: `${known}.${name}`, letters: distance(plain, name) + (known === group ? 0 : OTHER_GROUP_LETTERS) })),
     // A misspelt group holds a mapping, and stands at the top level.

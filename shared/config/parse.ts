@@ -25,9 +25,9 @@ export function parseConfig(raw: unknown, source = 'the config'): Config {
   })
   throw new UserError({
     code: 'CONFIG_VALUE',
-    what: `${source} has a wrong value for ${first!.path}`,
-    why: `it says ${first!.got}, and ${first!.expected} is expected`,
-    fix: others.length === 0 ? `correct ${first!.path}` : `correct ${first!.path}, and then ${others.map(({ path }) => path).join(', ')}`,
+    what: `${source} has a wrong value for ${first.path}`,
+    why: `it says ${first.got}, and ${first.expected} is expected`,
+    fix: others.length === 0 ? `correct ${first.path}` : `correct ${first.path}, and then ${others.map(({ path }) => path).join(', ')}`,
   })
 }
 

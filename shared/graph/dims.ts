@@ -18,7 +18,7 @@ function parse(dim: Dim): Polynomial {
   const terms: Polynomial = new Map()
   for (const term of dim.split('+')) {
     const factors = term.split('*')
-    const coefficient = /^\d+$/.test(factors[0]!) ? Number(factors.shift()) : 1
+    const coefficient = /^\d+$/.test(factors[0]) ? Number(factors.shift()) : 1
     const monomial = factors.sort().join('*')
     terms.set(monomial, (terms.get(monomial) ?? 0) + coefficient)
   }
@@ -28,7 +28,7 @@ function parse(dim: Dim): Polynomial {
 function print(terms: Polynomial): Dim {
   const parts = [...terms].filter(([, coefficient]) => coefficient !== 0).sort(([a], [b]) => (a < b ? 1 : -1))
   if (parts.length === 0) return 0
-  if (parts.length === 1 && parts[0]![0] === '') return parts[0]![1]
+  if (parts.length === 1 && parts[0][0] === '') return parts[0][1]
   return parts
     .map(([monomial, coefficient]) => (monomial === '' ? `${coefficient}` : coefficient === 1 ? monomial : `${coefficient}*${monomial}`))
     .join('+')

@@ -12,12 +12,12 @@ function example() {
   const unused = builder.input('unused', 'f32', ['tokens', 4])
   const middle = x.exp()
   const [left, right] = middle.split(1, 2)
-  const y = left!.mul(right!).add(2)
+  const y = left.mul(right).add(2)
   builder.output('y', y)
   builder.output('branch', unused.add(builder.weight('w', [4])))
   builder.mark('middle', middle)
   builder.mark('branch', unused)
-  return { graph: builder.finish(), middle, left: left!, right: right!, y, x }
+  return { graph: builder.finish(), middle, left: left, right: right, y, x }
 }
 const given = f64([1, 4], [0, 1, 2, 3])
 const expected = [Math.exp(2) + 2, Math.exp(4) + 2]
@@ -67,7 +67,7 @@ describe('extract', () => {
     const { graph, y, middle } = example()
     const bottom = extract(graph, new Map([['hidden', middle.id]]))
     const top = extract(graph, new Map([['y', y.id]]), new Map([[middle.id, 'hidden']]))
-    const hidden = compute(bottom, { x: given })[bottom.outputs.get('hidden')!]!
+    const hidden = compute(bottom, { x: given })[bottom.outputs.get('hidden')!]
     expectArray(compute(top, { hidden })[top.outputs.get('y')!], [1, 2], expected, 1e-12)
   })
   test('leaves the graph it came from alone', () => {

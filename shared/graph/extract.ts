@@ -19,7 +19,7 @@ export function extract(graph: Graph, outputs: ReadonlyMap<string, ValueId>, giv
   const adopt = (id: ValueId): ValueId => {
     const known = renumbered.get(id)
     if (known !== undefined) return known
-    const record = graph.values[id]!
+    const record = graph.values[id]
     const name = given.get(id)
     if (name === undefined && record.source.kind === 'node') unreachable(`value ${id} is used before it is computed`)
     values.push(name === undefined ? record : { ...record, source: { kind: 'input', name } })
@@ -31,7 +31,7 @@ export function extract(graph: Graph, outputs: ReadonlyMap<string, ValueId>, giv
     if (!needed.has(index)) return
     const inputs = node.inputs.map((id) => (id === null ? null : adopt(id)))
     const outs = node.outputs.map((id, output) => {
-      values.push({ ...graph.values[id]!, source: { kind: 'node', node: nodes.length, output } })
+      values.push({ ...graph.values[id], source: { kind: 'node', node: nodes.length, output } })
       // A given value is read from its input even where its node also runs for a sibling output.
       if (!given.has(id)) renumbered.set(id, values.length - 1)
       return values.length - 1
@@ -48,10 +48,10 @@ function neededNodes(graph: Graph, from: Iterable<ValueId>, given: ReadonlyMap<V
   const needed = new Set<number>()
   const pending = [...from]
   for (let id = pending.pop(); id !== undefined; id = pending.pop()) {
-    const { source } = graph.values[id]!
+    const { source } = graph.values[id]
     if (given.has(id) || source.kind !== 'node' || needed.has(source.node)) continue
     needed.add(source.node)
-    for (const input of graph.nodes[source.node]!.inputs) if (input !== null) pending.push(input)
+    for (const input of graph.nodes[source.node].inputs) if (input !== null) pending.push(input)
   }
   return needed
 }

@@ -30,12 +30,12 @@ export function gradients(builder: GraphBuilder, seeds: readonly (readonly [Valu
     const op = findOp(builder.ops, node.op)
     const grads = node.outputs.map((id) => found.get(id) ?? null)
     const outs = node.outputs.map((id) => builder.value(id))
-    const grad = grads[0] ?? builder.constant(0).broadcastTo(outs[0]!.shape)
+    const grad = grads[0] ?? builder.constant(0).broadcastTo(outs[0].shape)
     const inputs = byName(
       op,
       node.inputs.map((id) => (id === null ? null : builder.value(id))),
     )
-    const results = op.vjp({ ...inputs, grad, grads, out: outs[0]!, outs }, node.attributes)
+    const results = op.vjp({ ...inputs, grad, grads, out: outs[0], outs }, node.attributes)
     ;[...op.inputs, ...op.optional].forEach((name, position) => {
       const id = node.inputs[position]
       const result = results[name]

@@ -21,9 +21,9 @@ describe('a builder', () => {
       [x, x],
       [x, x, null],
       [x, x, undefined],
-    ].map((inputs) => graph.apply('gemm', inputs, attributes)[0]!.id)
+    ].map((inputs) => graph.apply('gemm', inputs, attributes)[0].id)
     expect(new Set(ids).size).toBe(1)
-    expect(graph.nodes[0]!.inputs).toEqual([x.id, x.id, null])
+    expect(graph.nodes[0].inputs).toEqual([x.id, x.id, null])
   })
   test('keeps operands in their order', () => {
     const graph = newGraph()
@@ -41,7 +41,7 @@ describe('a builder', () => {
     expect(graph.constant(2).id).toBe(graph.constant([2]).id)
     const different = [graph.constant(0), graph.constant(-0), graph.constant(Infinity), graph.constant(-Infinity), graph.constant([0], [1])]
     expect(new Set(different.map(({ id }) => id)).size).toBe(5)
-    expect(graph.values[different[2]!.id]!.source).toEqual({ kind: 'constant', data: [Infinity] })
+    expect(graph.values[different[2].id].source).toEqual({ kind: 'constant', data: [Infinity] })
   })
   test('refuses an unknown op, a missing input, one too many, and a value of another graph', () => {
     const graph = newGraph()

@@ -117,7 +117,7 @@ export class GraphBuilder {
       op.infer(
         byName(
           op,
-          ids.map((id) => (id === null ? null : this.values[id]!)),
+          ids.map((id) => (id === null ? null : this.values[id])),
         ),
         attributes,
       ),
@@ -151,7 +151,7 @@ export class GraphBuilder {
     const literal = source.kind === 'constant' ? source.data.map((v) => (Object.is(v, -0) ? '-0' : `${v}`)) : source
     const key = JSON.stringify([literal, spec.dtype, spec.shape])
     const known = this.known.get(key)
-    if (known) return new Value(this, known[0]!)
+    if (known) return new Value(this, known[0])
     const id = this.values.push({ ...spec, source }) - 1
     this.known.set(key, [id])
     return new Value(this, id)
@@ -168,7 +168,7 @@ export class Value {
   ) {}
 
   get spec(): Spec {
-    return this.builder.values[this.id]!
+    return this.builder.values[this.id]
   }
   get shape(): readonly Dim[] {
     return this.spec.shape
@@ -178,7 +178,7 @@ export class Value {
   }
 
   private one(name: string, others: readonly (Operand | undefined)[] = [], attributes: Attributes = {}): Value {
-    return this.many(name, others, attributes)[0]!
+    return this.many(name, others, attributes)[0]
   }
   private many(name: string, others: readonly (Operand | undefined)[] = [], attributes: Attributes = {}): Value[] {
     const operands = others.map((other) => (typeof other === 'number' ? this.builder.constant(other) : other))
@@ -285,6 +285,6 @@ export class Value {
   /** Negative log-likelihood, log-sum-exp and probabilities of a linear head; see ops/cross_entropy_head.ts. */
   crossEntropyHead(weight: Value, targets: Value): { nll: Value; logSumExp: Value; probabilities: Value } {
     const [nll, logSumExp, probabilities] = this.many('cross_entropy_head', [weight, targets])
-    return { nll: nll!, logSumExp: logSumExp!, probabilities: probabilities! }
+    return { nll: nll, logSumExp: logSumExp, probabilities: probabilities }
   }
 }

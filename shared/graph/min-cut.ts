@@ -32,25 +32,25 @@ export function minimumCut(edges: readonly Edge[], source: number, sink: number)
     const via = new Map<number, number>([[source, -1]])
     const queue = [source]
     for (let next = 0; next < queue.length && !via.has(sink); next++)
-      for (const a of leaving.get(queue[next]!) ?? [])
-        if (room[a]! > 0 && !via.has(heads[a]!)) {
-          via.set(heads[a]!, a)
-          queue.push(heads[a]!)
+      for (const a of leaving.get(queue[next]) ?? [])
+        if (room[a] > 0 && !via.has(heads[a])) {
+          via.set(heads[a], a)
+          queue.push(heads[a])
         }
     if (!via.has(sink)) return sourceSide()
     const path: number[] = []
     for (let at = sink; at !== source; at = heads[path.at(-1)! ^ 1]!) path.push(via.get(at)!)
-    const flow = Math.min(...path.map((a) => room[a]!))
+    const flow = Math.min(...path.map((a) => room[a]))
     if (flow === Infinity) throw new Error('every cut of this network is infinite')
     for (const a of path) {
-      room[a]! -= flow
-      room[a ^ 1]! += flow
+      room[a] -= flow
+      room[a ^ 1] += flow
     }
   }
 
   function sourceSide(): Set<number> {
     const reachesSink = new Set([sink])
-    for (const vertex of reachesSink) for (const a of leaving.get(vertex) ?? []) if (room[a ^ 1]! > 0) reachesSink.add(heads[a]!)
+    for (const vertex of reachesSink) for (const a of leaving.get(vertex) ?? []) if (room[a ^ 1] > 0) reachesSink.add(heads[a])
     return new Set([...leaving.keys()].filter((vertex) => !reachesSink.has(vertex)))
   }
 }

@@ -69,8 +69,8 @@ describe('walk', () => {
         let count = 0
         walk(sizes, (position, index) => {
           expect(position).toBe(count++)
-          expect(index.reduce((sum, at, axis) => sum + at * strides[axis]!, 0)).toBe(position)
-          index.forEach((at, axis) => expect(at).toBeLessThan(sizes[axis]!))
+          expect(index.reduce((sum, at, axis) => sum + at * strides[axis], 0)).toBe(position)
+          index.forEach((at, axis) => expect(at).toBeLessThan(sizes[axis]))
         })
         expect(count).toBe(sizes.reduce((product, size) => product * size, 1))
       }),

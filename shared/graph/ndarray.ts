@@ -29,14 +29,14 @@ export class NdArray {
     const rank = Math.max(this.shape.length, other.shape.length)
     const a = padded(this.shape, rank)
     const b = padded(other.shape, rank)
-    const shape = a.map((dim, axis) => (dim === 1 ? b[axis]! : dim))
+    const shape = a.map((dim, axis) => (dim === 1 ? b[axis] : dim))
     if (b.some((dim, axis) => dim !== 1 && dim !== shape[axis]))
       unreachable(`shapes [${this.shape.join(', ')}] and [${other.shape.join(', ')}] do not broadcast`)
     const out = NdArray.zeros(shape)
     const left = broadcastStrides(a)
     const right = broadcastStrides(b)
     walk(shape, (position, index) => {
-      out.data[position] = f(this.data[dot(index, left)]!, other.data[dot(index, right)]!)
+      out.data[position] = f(this.data[dot(index, left)], other.data[dot(index, right)])
     })
     return out
   }
@@ -53,7 +53,7 @@ export class NdArray {
     const out = NdArray.zeros(shape)
     const strides = broadcastStrides(target)
     walk(this.shape, (position, index) => {
-      out.data[dot(index, strides)]! += this.data[position]!
+      out.data[dot(index, strides)] += this.data[position]
     })
     return out
   }
@@ -66,7 +66,7 @@ export function walk(shape: readonly number[], visit: (position: number, index: 
   for (let position = 0; position < count; position++) {
     visit(position, index)
     for (let axis = shape.length - 1; axis >= 0; axis--) {
-      if (++index[axis]! < shape[axis]!) break
+      if (++index[axis] < shape[axis]) break
       index[axis] = 0
     }
   }
@@ -75,7 +75,7 @@ export function walk(shape: readonly number[], visit: (position: number, index: 
 /** Row-major strides, in elements. */
 export function stridesOf(shape: readonly number[]): number[] {
   const strides = shape.map(() => 1)
-  for (let axis = shape.length - 2; axis >= 0; axis--) strides[axis] = strides[axis + 1]! * shape[axis + 1]!
+  for (let axis = shape.length - 2; axis >= 0; axis--) strides[axis] = strides[axis + 1] * shape[axis + 1]
   return strides
 }
 
@@ -94,6 +94,6 @@ function padded(shape: readonly number[], rank: number): number[] {
 
 export function dot(index: readonly number[], strides: readonly number[]): number {
   let sum = 0
-  for (let axis = 0; axis < index.length; axis++) sum += index[axis]! * strides[axis]!
+  for (let axis = 0; axis < index.length; axis++) sum += index[axis] * strides[axis]
   return sum
 }

@@ -69,12 +69,12 @@ function valuesToKeep(graph: Graph, late: ReadonlySet<ValueId>, results: readonl
   const [source, sink] = [2 * graph.values.length, 2 * graph.values.length + 1]
   const edges: Edge[] = []
   const bindings = typicalBindings(graph)
-  const early = (id: ValueId): boolean => !late.has(id) && graph.values[id]!.source.kind === 'node'
+  const early = (id: ValueId): boolean => !late.has(id) && graph.values[id].source.kind === 'node'
   graph.nodes.forEach((node) => {
     const heavy = !recomputeAll && findOp(ops, node.op).cost === 'heavy'
     for (const output of node.outputs) {
       if (!early(output)) continue
-      edges.push({ from: 2 * output, to: 2 * output + 1, capacity: 1 + elements(evaluateShape(graph.values[output]!.shape, bindings)) })
+      edges.push({ from: 2 * output, to: 2 * output + 1, capacity: 1 + elements(evaluateShape(graph.values[output].shape, bindings)) })
       if (heavy) edges.push({ from: source, to: 2 * output, capacity: Infinity })
       for (const input of node.inputs)
         if (input !== null && early(input)) edges.push({ from: 2 * input + 1, to: 2 * output, capacity: Infinity })

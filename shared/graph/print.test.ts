@@ -15,8 +15,8 @@ describe('printGraph', () => {
       .gemm(projection, { add: builder.weight('transformer.h.0.attn.c_attn.bias', [24]) })
       .mul(0.5)
       .split(1, 3)
-    const bumped = query!.add(builder.constant([1, 2, 3, 4, 5, 6, 7, 8], [8]))
-    builder.output('scores', bumped.matmul(key!, { transposeB: true }))
+    const bumped = query.add(builder.constant([1, 2, 3, 4, 5, 6, 7, 8], [8]))
+    builder.output('scores', bumped.matmul(key, { transposeB: true }))
     builder.output('table', table)
     expect(printGraph(builder.finish())).toBe(`inputs
   %0 i32[tokens] = ids
@@ -65,7 +65,7 @@ outputs
     const weight = builder.weight('w', [2])
     builder.output('y', weight.add(1))
     const graph = builder.finish()
-    const twice = { ...graph, values: [...graph.values, graph.values[weight.id]!] }
+    const twice = { ...graph, values: [...graph.values, graph.values[weight.id]] }
     expect(printGraph(twice)).toBe(printGraph(graph))
     expect(printGraph(extract(graph, new Map()))).toBe('')
   })

@@ -49,7 +49,7 @@ export function printSpec({ dtype, shape }: Spec): string {
 
 function printNode(graph: Graph, node: NodeRecord): string {
   const op = findOp(ops, node.op)
-  const results = node.outputs.map((id) => `%${id} ${printSpec(graph.values[id]!)}`).join(', ')
+  const results = node.outputs.map((id) => `%${id} ${printSpec(graph.values[id])}`).join(', ')
   const operands = node.inputs.flatMap((id, position) => {
     if (id === null) return []
     const optional = op.optional[position - op.inputs.length]
@@ -60,7 +60,7 @@ function printNode(graph: Graph, node: NodeRecord): string {
 }
 
 function nameOf(graph: Graph, id: ValueId): string {
-  const { source, shape } = graph.values[id]!
+  const { source, shape } = graph.values[id]
   if (source.kind === 'weight') return `@${source.name}`
   return source.kind === 'constant' && shape.length === 0 ? `${source.data[0]}` : `%${id}`
 }

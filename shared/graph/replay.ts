@@ -24,7 +24,7 @@ export function replay(
   const at = (id: ValueId): Value => {
     const known = copied.get(id)
     if (known) return known
-    const { source, dtype, shape } = graph.values[id]!
+    const { source, dtype, shape } = graph.values[id]
     if (source.kind === 'node') return unreachable(`value ${id} is used before it is computed`)
     const value =
       source.kind === 'input'
@@ -38,7 +38,7 @@ export function replay(
   for (const node of graph.nodes) {
     const inputs = node.inputs.map((id) => (id === null ? null : at(id)))
     const outputs = rewrite(node, inputs) ?? builder.apply(node.op, inputs, node.attributes)
-    node.outputs.forEach((id, output) => copied.set(id, outputs[output]!))
+    node.outputs.forEach((id, output) => copied.set(id, outputs[output]))
   }
   for (const [name, id] of graph.outputs) builder.output(name, at(id))
   for (const [name, id] of graph.marks) builder.mark(name, at(id))

@@ -16,7 +16,7 @@ function example(): Graph {
     .layerNorm(builder.weight('norm', [4]), builder.constant([1, 2, 3, 4], [4]), 1e-5)
     .gemm(trained)
     .split(1, 2)
-  const { nll } = left!.mul(right!).crossEntropyHead(builder.weight('table', [9, 4]), builder.input('targets', 'i32', ['tokens']))
+  const { nll } = left.mul(right).crossEntropyHead(builder.weight('table', [9, 4]), builder.input('targets', 'i32', ['tokens']))
   const loss = nll.sum([0])
   builder.output('loss', loss)
   builder.output('grad', gradients(builder, [[loss, builder.constant([1], [1])]], [trained])[0]!)
@@ -25,11 +25,11 @@ function example(): Graph {
 
 const withValue = (graph: Graph, id: number, change: Partial<ValueRecord>): Graph => ({
   ...graph,
-  values: graph.values.with(id, { ...graph.values[id]!, ...change }),
+  values: graph.values.with(id, { ...graph.values[id], ...change }),
 })
 const withNode = (graph: Graph, index: number, change: Partial<NodeRecord>): Graph => ({
   ...graph,
-  nodes: graph.nodes.with(index, { ...graph.nodes[index]!, ...change }),
+  nodes: graph.nodes.with(index, { ...graph.nodes[index], ...change }),
 })
 const idOf = (graph: Graph, name: string): number =>
   graph.values.findIndex(({ source }) => (source.kind === 'input' || source.kind === 'weight') && source.name === name)
@@ -63,17 +63,17 @@ describe('validateGraph', () => {
     ['too few inputs', withNode(graph, gemm, { inputs: [0] }), /its input b is absent/],
     ['too many inputs', withNode(graph, split, { inputs: [0, 1] }), /has 2 inputs, and the op takes 1/],
     ['nodes in the wrong order', { ...graph, nodes: graph.nodes.toReversed() }, /does not have it as output/],
-    ['a node that reads itself', withNode(graph, gemm, { inputs: [graph.nodes[gemm]!.outputs[0]!, table] }), /is computed later/],
+    ['a node that reads itself', withNode(graph, gemm, { inputs: [graph.nodes[gemm].outputs[0], table] }), /is computed later/],
     ['attributes that the op refuses', withNode(graph, split, { attributes: { axis: 1, count: 3 } }), /node \d+ \(split\): .*cannot cut/],
     ['other attributes', withNode(graph, split, { attributes: { axis: 1, count: 4 } }), /it has 2 outputs, and the op gives 4/],
-    ['an output too few', withNode(graph, split, { outputs: [graph.nodes[split]!.outputs[0]!] }), /does not have it as output 1/],
+    ['an output too few', withNode(graph, split, { outputs: [graph.nodes[split].outputs[0]] }), /does not have it as output 1/],
     [
       'outputs in the wrong order',
-      withNode(graph, split, { outputs: graph.nodes[split]!.outputs.toReversed() }),
+      withNode(graph, split, { outputs: graph.nodes[split].outputs.toReversed() }),
       /does not have it as output/,
     ],
     ['an output that does not exist', withNode(graph, gemm, { outputs: [999] }), /does not have it as output 0/],
-    ['an output too many', withNode(graph, gemm, { outputs: [...graph.nodes[gemm]!.outputs, 999] }), /has 2 outputs, and the op gives 1/],
+    ['an output too many', withNode(graph, gemm, { outputs: [...graph.nodes[gemm].outputs, 999] }), /has 2 outputs, and the op gives 1/],
     ['a constant of too few elements', withValue(graph, constantOf(graph), { source: { kind: 'constant', data: [1] } }), /has 1 elements/],
     ['a constant with a symbol', withValue(graph, constantOf(graph), { shape: ['tokens'] }), /the shape of a constant has a symbol/],
     ['a weight with a symbol', withValue(graph, table, { shape: ['tokens', 4] }), /the shape of weight table has a symbol/],
@@ -126,7 +126,7 @@ describe('validateGraph', () => {
   test('catches every change of a dtype', () => {
     fc.assert(
       fc.property(anyValue, (id) => {
-        const { dtype } = graph.values[id]!
+        const { dtype } = graph.values[id]
         expect(() => validateGraph(withValue(graph, id, { dtype: dtype === 'f32' ? 'i32' : 'f32' }))).toThrow(/node \d+|value \d+/)
       }),
     )
@@ -141,7 +141,7 @@ describe('validateGraph', () => {
           (shape) => [...shape, 'tokens'],
         ),
         (id, change) => {
-          const { shape, source } = graph.values[id]!
+          const { shape, source } = graph.values[id]
           fc.pre(source.kind === 'node' || used.has(id))
           expect(() => validateGraph(withValue(graph, id, { shape: change(shape) }))).toThrow(/node \d+|value \d+/)
         },
@@ -151,7 +151,7 @@ describe('validateGraph', () => {
   test('catches every output id that is another value', () => {
     fc.assert(
       fc.property(anyNode, anyValue, (index, id) => {
-        const { outputs } = graph.nodes[index]!
+        const { outputs } = graph.nodes[index]
         fc.pre(outputs[0] !== id)
         expect(() => validateGraph(withNode(graph, index, { outputs: [id, ...outputs.slice(1)] }))).toThrow(/node \d+/)
       }),
@@ -160,8 +160,8 @@ describe('validateGraph', () => {
   test('catches every input that is computed by the node itself or later', () => {
     fc.assert(
       fc.property(anyNode, anyNode, (index, later) => {
-        fc.pre(later >= index && graph.nodes[index]!.inputs.length > 0)
-        const inputs = [graph.nodes[later]!.outputs[0]!, ...graph.nodes[index]!.inputs.slice(1)]
+        fc.pre(later >= index && graph.nodes[index].inputs.length > 0)
+        const inputs = [graph.nodes[later].outputs[0], ...graph.nodes[index].inputs.slice(1)]
         expect(() => validateGraph(withNode(graph, index, { inputs }))).toThrow(/is computed later/)
       }),
     )
@@ -170,7 +170,7 @@ describe('validateGraph', () => {
     fc.assert(
       fc.property(anyNode, anyValue, (index, id) => {
         expect(() => validateGraph({ ...graph, nodes: graph.nodes.toSpliced(index, 1) })).toThrow(/malformed/)
-        fc.pre(graph.values[id]!.source.kind === 'node' || used.has(id))
+        fc.pre(graph.values[id].source.kind === 'node' || used.has(id))
         expect(() => validateGraph({ ...graph, values: graph.values.toSpliced(id, 1) })).toThrow(/malformed/)
       }),
     )

@@ -86,13 +86,13 @@ function checkNode(graph: Graph, node: NodeRecord, index: number): void {
     if (!value) return fail(what, `there is no value ${id} for its output ${output}`)
     const { source } = value
     if (source.kind !== 'node' || source.node !== index || source.output !== output) fail(what, `value ${id} is not its output ${output}`)
-    if (!sameSpec(value, inferred[output]!))
-      fail(what, `output ${output} is ${printSpec(inferred[output]!)}, and recorded as ${printSpec(value)}`)
+    if (!sameSpec(value, inferred[output]))
+      fail(what, `output ${output} is ${printSpec(inferred[output])}, and recorded as ${printSpec(value)}`)
   })
 }
 
 function inferOutputs(graph: Graph, op: UntypedOp, node: NodeRecord, what: string): Spec[] {
-  const inputs = node.inputs.map((id) => (id === null ? null : graph.values[id]!))
+  const inputs = node.inputs.map((id) => (id === null ? null : graph.values[id]))
   try {
     return [op.infer(byName(op, inputs), node.attributes)].flat() as Spec[]
   } catch (cause) {

@@ -21,7 +21,7 @@ export function cut(graph: Graph, layers: readonly number[]): Graph[] {
     return id
   })
   return [...places, null].map((end, piece) => {
-    const start = piece === 0 ? null : places[piece - 1]!
+    const start = piece === 0 ? null : places[piece - 1]
     const outputs = end === null ? graph.outputs : new Map([[CUT_VALUE, end]])
     return extract(graph, outputs, start === null ? new Map() : new Map([[start, CUT_VALUE]]))
   })

@@ -51,6 +51,28 @@ export function logitsGraph({ family, config }: ModelDefinition): Graph {
   return b.finish()
 }
 
+/** Names of the inputs that hold what earlier runs remembered, and of the outputs for the next. */
+export const pastName = (name: string): string => `past.${name}`
+export const presentName = (name: string): string => `present.${name}`
+
+/**
+ * Output: `logits` f32 [scored, vocabulary] of the positions in `scored`; and for every key and value that attention keeps, `present.<name>`:
+ * the input `past.<name>` with the new positions behind it.
+ */
+export function generationGraph({ family, config }: ModelDefinition): Graph {
+  const b = newGraph()
+  const remember = (name: string, fresh: Value, axis: number): Value => {
+    const shape = fresh.shape.map((dim, at) => (at === axis ? 'past' : dim))
+    const joined = b.input(pastName(name), 'f32', shape).concat([fresh], axis)
+    b.output(presentName(name), joined)
+    return joined
+  }
+  const hidden = family.trunk(b, config, { ...batchValues(b), remember })
+  const { normed, weight } = family.head(b, config, hidden.gather(b.input('scored', 'i32', ['scored'])))
+  b.output('logits', normed.gemm(weight, { transposeB: true }))
+  return b.finish()
+}
+
 function batchValues(b: ReturnType<typeof newGraph>) {
   return {
     ids: b.input('ids', 'i32', ['tokens']),
@@ -87,7 +109,7 @@ function withGradients(
     return builder.value(id)
   })
   gradients(builder, seeds, inputs).forEach((grad, i) => {
-    builder.output(gradName(wrt[i]!), grad ?? builder.constant(0).broadcastTo(inputs[i]!.shape))
+    builder.output(gradName(wrt[i]), grad ?? builder.constant(0).broadcastTo(inputs[i].shape))
   })
   return extract(
     builder.finish(),

@@ -44,7 +44,7 @@ export function targetedModules(modules: readonly LinearModule[], targets: reado
         code: 'TARGET_MATCHES_NOTHING',
         what: `lora.target_modules has ${target}, which matches no linear layer of this model`,
         why: `its linear layers are called ${names.join(', ')}`,
-        fix: `choose from ${names.join(', ')}, or give a full path such as ${modules[0]!.path}`,
+        fix: `choose from ${names.join(', ')}, or give a full path such as ${modules[0].path}`,
       })
     }
   return modules.filter((module) => targets.some((target) => selects(target, module)))
@@ -58,10 +58,10 @@ export function addLora(graph: Graph, terms: ReadonlyMap<string, readonly LoraTe
     const list = path === null ? undefined : terms.get(path)
     if (path === null || !list) return null
     const x = inputs[0]!
-    let y = builder.apply(node.op, inputs, node.attributes)[0]!
+    let y = builder.apply(node.op, inputs, node.attributes)[0]
     for (const term of list) {
       const names = termInputs(path, term)
-      const [width, out] = [x.shape[1]!, y.shape[1]!]
+      const [width, out] = [x.shape[1], y.shape[1]]
       const rank = `rank${term.name === '' ? '' : `.${term.name}`}.${path}`
       const a = builder.input(names.a, 'f32', [rank, width])
       const b = builder.input(names.b, 'f32', [out, rank])
@@ -75,6 +75,6 @@ export function addLora(graph: Graph, terms: ReadonlyMap<string, readonly LoraTe
 }
 
 function weightPath({ builder, id }: Value): string | null {
-  const { source } = builder.values[id]!
+  const { source } = builder.values[id]
   return source.kind === 'weight' && source.name.endsWith('.weight') ? source.name.slice(0, -'.weight'.length) : null
 }

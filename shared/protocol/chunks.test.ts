@@ -110,7 +110,7 @@ describe('a transfer', () => {
         sender.add(patterned(2 * MIN_CHUNK_BYTES, 1))
         const chunk = sender.next()!
         const changed = Uint8Array.from(chunk.bytes)
-        changed[at % changed.length]! ^= change
+        changed[at % changed.length] ^= change
         expect(() => receiver.accept({ ...chunk, bytes: changed })).toThrow(expect.objectContaining({ code: 'TRANSFER_CORRUPT' }))
         receiver.accept(chunk)
         expect(receiver.accept(sender.next()!).message).toEqual(patterned(2 * MIN_CHUNK_BYTES, 1))

@@ -25,7 +25,7 @@ export function decodeTensors(coded: TensorMap): Map<string, F32Tensor> {
 export function i32ToBytes(values: Int32Array): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(values.length * I32_BYTES)
   const view = new DataView(bytes.buffer)
-  for (let index = 0; index < values.length; index++) view.setInt32(index * I32_BYTES, values[index]!, true)
+  for (let index = 0; index < values.length; index++) view.setInt32(index * I32_BYTES, values[index], true)
   return bytes
 }
 
@@ -44,7 +44,7 @@ export function bytesToI32(bytes: Uint8Array, count?: number): Int32Array {
 /** Flags [n], any non-zero value set, as bits [ceil(n / 8)], lowest bit first. */
 export function maskToBytes(flags: Uint8Array): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(Math.ceil(flags.length / 8))
-  for (let index = 0; index < flags.length; index++) if (flags[index]) bytes[index >> 3]! |= 1 << (index & 7)
+  for (let index = 0; index < flags.length; index++) if (flags[index]) bytes[index >> 3] |= 1 << (index & 7)
   return bytes
 }
 
@@ -56,7 +56,7 @@ export function bytesToMask(bytes: Uint8Array, count: number): Uint8Array<ArrayB
   if (bytes.length !== Math.ceil(count / 8)) throw invalid(`a mask of ${bytes.length} bytes does not fit ${count} tokens`)
   if (count % 8 !== 0 && bytes.at(-1)! >> (count % 8) !== 0) throw invalid(`a mask of ${count} tokens has bits set beyond them`)
   const flags = new Uint8Array(count)
-  for (let index = 0; index < count; index++) flags[index] = (bytes[index >> 3]! >> (index & 7)) & 1
+  for (let index = 0; index < count; index++) flags[index] = (bytes[index >> 3] >> (index & 7)) & 1
   return flags
 }
 

@@ -12,18 +12,18 @@ export function crc32(bytes: Uint8Array): number {
   let crc = 0xffffffff
   let at = 0
   for (; at < end; at += SLICES) {
-    const low = crc ^ (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24))
+    const low = crc ^ (bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24))
     crc =
-      t[0x700 + (low & 0xff)]! ^
-      t[0x600 + ((low >>> 8) & 0xff)]! ^
-      t[0x500 + ((low >>> 16) & 0xff)]! ^
-      t[0x400 + (low >>> 24)]! ^
-      t[0x300 + bytes[at + 4]!]! ^
-      t[0x200 + bytes[at + 5]!]! ^
-      t[0x100 + bytes[at + 6]!]! ^
-      t[bytes[at + 7]!]!
+      t[0x700 + (low & 0xff)] ^
+      t[0x600 + ((low >>> 8) & 0xff)] ^
+      t[0x500 + ((low >>> 16) & 0xff)] ^
+      t[0x400 + (low >>> 24)] ^
+      t[0x300 + bytes[at + 4]] ^
+      t[0x200 + bytes[at + 5]] ^
+      t[0x100 + bytes[at + 6]] ^
+      t[bytes[at + 7]]
   }
-  for (; at < bytes.length; at++) crc = (crc >>> 8) ^ t[(crc ^ bytes[at]!) & 0xff]!
+  for (; at < bytes.length; at++) crc = (crc >>> 8) ^ t[(crc ^ bytes[at]) & 0xff]
   return (crc ^ 0xffffffff) >>> 0
 }
 
@@ -36,8 +36,8 @@ function slicingTable(): Uint32Array {
     table[byte] = crc
   }
   for (let index = 256; index < table.length; index++) {
-    const before = table[index - 256]!
-    table[index] = (before >>> 8) ^ table[before & 0xff]!
+    const before = table[index - 256]
+    table[index] = (before >>> 8) ^ table[before & 0xff]
   }
   return table
 }

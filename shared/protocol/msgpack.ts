@@ -96,11 +96,11 @@ function checkPlain(bytes: Uint8Array): void {
       isMap.pop()
       continue
     }
-    const isKey = isMap[top] === true && left[top]! % 2 === 0
-    left[top]!--
+    const isKey = isMap[top] === true && left[top] % 2 === 0
+    left[top]--
     if (++values > MAX_VALUES) throw invalid(`it holds more than ${MAX_VALUES} values`)
     need(1)
-    const token = bytes[at++]!
+    const token = bytes[at++]
     if (isKey) {
       const isString = (token >= 0xa0 && token < 0xc0) || (token >= 0xd9 && token <= 0xdb)
       if (!isString) throw invalid('a key is not a string')

@@ -32,7 +32,7 @@ export class Emitter {
 
   /** Appends a node with one output and returns its name. */
   one(opType: string, inputs: readonly string[], extras?: Extras): string {
-    return this.many(opType, inputs, 1, extras)[0]!
+    return this.many(opType, inputs, 1, extras)[0]
   }
 
   many(opType: string, inputs: readonly string[], count: number, { attributes = {}, contrib = false }: Extras = {}): string[] {
@@ -69,7 +69,7 @@ export class Emitter {
     if (dims.every((dim) => typeof dim === 'number')) return this.integers(dims)
     return this.once(`shape ${dims.join()}`, () =>
       dims.length === 1
-        ? this.dim(dims[0]!)
+        ? this.dim(dims[0])
         : this.one(
             'Concat',
             dims.map((dim) => this.dim(dim)),

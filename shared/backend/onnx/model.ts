@@ -38,7 +38,7 @@ export function lowerGraph(graph: Graph, name: string, content: (weight: string)
   const named = new Map<ValueId, string>()
 
   const operand = (id: ValueId): Operand => {
-    const { dtype, shape, source } = graph.values[id]!
+    const { dtype, shape, source } = graph.values[id]
     let known = named.get(id)
     if (known === undefined) {
       if (source.kind === 'node') unreachable(`value ${id} is used before it is computed`)
@@ -57,9 +57,9 @@ export function lowerGraph(graph: Graph, name: string, content: (weight: string)
     const table: Readonly<Record<string, Lowering>> = lowerings
     const lowering = table[node.op] ?? unreachable(`no lowering for ${node.op}`)
     const inputs = node.inputs.map((id) => (id === null ? null : operand(id)))
-    const specs = node.outputs.map((id) => graph.values[id]!)
+    const specs = node.outputs.map((id) => graph.values[id])
     const names = lowering(emit, new Call(node.op, inputs, node.attributes, specs))
-    node.outputs.forEach((id, output) => named.set(id, names[output]!))
+    node.outputs.forEach((id, output) => named.set(id, names[output]))
   }
 
   // ONNX does not let an input, a weight or a literal be an output, nor one value be two outputs.
@@ -84,8 +84,8 @@ export function lowerGraph(graph: Graph, name: string, content: (weight: string)
     inputs: [...graphInputs(graph)].map(([key, { dtype, shape }]) => ({ name: inputName(key), type: dtype, dims: shape })),
     outputs: [...returned].map(([returnedName, id]) => ({
       name: returnedName,
-      type: graph.values[id]!.dtype,
-      dims: graph.values[id]!.shape,
+      type: graph.values[id].dtype,
+      dims: graph.values[id].shape,
     })),
   })
   return { bytes, outputs }

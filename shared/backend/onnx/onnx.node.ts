@@ -47,7 +47,7 @@ export function onnxBackend(options: OnnxOptions): Backend {
 
     async compile(graph: Graph, weights: WeightStore, { name, lane: index = 0, prepack = false }: CompileOptions): Promise<Program> {
       if (graph.outputs.size === 0) return emptyProgram(graph, name)
-      const lane = lanes[index % lanes.length]!
+      const lane = lanes[index % lanes.length]
       const program = ++lastProgram
       const placed = await placeWeights(graph, weights, options)
       cleanups.add(placed.dispose)
@@ -69,7 +69,7 @@ export function onnxBackend(options: OnnxOptions): Backend {
         const feeds: Record<string, Feed> = {}
         const moved: TransferListItem[] = []
         for (const key of inputs) {
-          const value = given[key]!
+          const value = given[key]
           if (isHandle(value)) {
             if (value.lane !== index)
               throw new Error(`${name}: input ${key} is a handle of lane ${value.lane}, and this program is in lane ${index}`)
@@ -92,7 +92,7 @@ export function onnxBackend(options: OnnxOptions): Backend {
         for (const [key, output] of returns) results[key] = tensors[output]!
         for (const { key, name: output, id } of keeps) {
           live.set(id, lane)
-          results[key] = { kind: 'handle', shape: shapes[output]!, lane: index, id }
+          results[key] = { kind: 'handle', shape: shapes[output], lane: index, id }
         }
         return results
       }
@@ -108,7 +108,7 @@ export function onnxBackend(options: OnnxOptions): Backend {
     },
 
     async read(handle) {
-      return (await open(handle).call({ type: 'read', id: handle.id })).tensors['']!
+      return (await open(handle).call({ type: 'read', id: handle.id })).tensors['']
     },
 
     async release(handles) {

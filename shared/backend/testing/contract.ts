@@ -47,8 +47,8 @@ export function describeBackend(name: string, create: CreateBackend, { threaded 
         const single = (others[0] ??= create({ threads: 1, lanes: 1 }))
         const [one, two] = await Promise.all([single, backend].map((on) => on.compile(opGraph(op, opCase), NO_WEIGHTS, { name: op })))
         for (const inputs of runsOf({ ...opCase, sizes: [...opCase.sizes, opCase.large] }))
-          expectIdentical(await one!.run(inputs), await two!.run(inputs))
-        await Promise.all([one!.dispose(), two!.dispose()])
+          expectIdentical(await one.run(inputs), await two.run(inputs))
+        await Promise.all([one.dispose(), two.dispose()])
       })
     })
 
@@ -101,7 +101,7 @@ export function describeBackend(name: string, create: CreateBackend, { threaded 
         const g = newGraph()
         const inputs = ['x', 'upstream'].slice(0, findOp(ops, op).inputs.length)
         const values = inputs.map((name) => g.input(name, 'f32', ['n', 13]))
-        g.output('y', g.apply(op, values)[0]!)
+        g.output('y', g.apply(op, values)[0])
         const program = await backend.compile(g.finish(), NO_WEIGHTS, { name: op })
         const all = fill({ dtype: 'f32', shape: [37, 13], fill: 'positive' }, op, new Map()).data as Float32Array
         const run = async (rows: number, from: number): Promise<Float32Array> => {
@@ -155,15 +155,15 @@ export function describeBackend(name: string, create: CreateBackend, { threaded 
         const [first, second] = await Promise.all(
           ['first', 'second'].map((name) => backend.compile(doubling(), NO_WEIGHTS, { name, lane: 1 })),
         )
-        const { y } = await first!.run({ x: f32([2], [1, 2]) }, { keep: ['y'] })
+        const { y } = await first.run({ x: f32([2], [1, 2]) }, { keep: ['y'] })
         expect(y).toMatchObject({ kind: 'handle', shape: [2], lane: 1 })
         expect(backend.liveHandles()).toBe(1)
-        expectIdentical(await second!.run({ x: y! }), { y: f32([2], [4, 8]) })
-        expectIdentical(await second!.run({ x: y! }), { y: f32([2], [4, 8]) })
+        expectIdentical(await second.run({ x: y }), { y: f32([2], [4, 8]) })
+        expectIdentical(await second.run({ x: y }), { y: f32([2], [4, 8]) })
         expectIdentical({ y: await backend.read(y as Handle) }, { y: f32([2], [2, 4]) })
         expectIdentical({ y: await backend.read(y as Handle) }, { y: f32([2], [2, 4]) })
         await backend.release([y as Handle])
-        await Promise.all([first!.dispose(), second!.dispose()])
+        await Promise.all([first.dispose(), second.dispose()])
       })
 
       test('outlive the program that made them', async () => {
@@ -178,10 +178,10 @@ export function describeBackend(name: string, create: CreateBackend, { threaded 
         const [here, there] = await Promise.all(
           [0, 1].map((lane) => backend.compile(doubling(), NO_WEIGHTS, { name: `lane-${lane}`, lane })),
         )
-        const { y } = await here!.run({ x: f32([1], [8]) }, { keep: ['y'] })
-        await expect(there!.run({ x: y! })).rejects.toThrow('lane-1: input x is a handle of lane 0, and this program is in lane 1')
+        const { y } = await here.run({ x: f32([1], [8]) }, { keep: ['y'] })
+        await expect(there.run({ x: y })).rejects.toThrow('lane-1: input x is a handle of lane 0, and this program is in lane 1')
         await backend.release([y as Handle])
-        await Promise.all([here!.dispose(), there!.dispose()])
+        await Promise.all([here.dispose(), there.dispose()])
       })
 
       test('cannot be used or released once they are released', async () => {
@@ -190,7 +190,7 @@ export function describeBackend(name: string, create: CreateBackend, { threaded 
         await backend.release([y as Handle])
         await expect(backend.release([y as Handle])).rejects.toThrow('released')
         await expect(backend.read(y as Handle)).rejects.toThrow('released')
-        await expect(program.run({ x: y! })).rejects.toThrow('released')
+        await expect(program.run({ x: y })).rejects.toThrow('released')
         await program.dispose()
       })
     })
@@ -222,7 +222,7 @@ export function describeBackend(name: string, create: CreateBackend, { threaded 
       const { graph, weights, given } = smallModel()
       const programs = await Promise.all([0, 1, 2].map((lane) => backend.compile(graph, weights, { name: 'several', lane })))
       const results = await Promise.all([...programs, ...programs].map((program) => program.run(given(6, 2))))
-      for (const result of results) expectIdentical(result, results[0]!)
+      for (const result of results) expectIdentical(result, results[0])
       await Promise.all(programs.map((program) => program.dispose()))
     })
 

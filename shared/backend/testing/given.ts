@@ -36,7 +36,7 @@ export function expectClose(results: Results, expected: Results, tolerance = 1e-
     let difference = 0
     want.data.forEach((number, i) => {
       largest = Math.max(largest, Math.abs(number))
-      const off = Math.abs(number - got.data[i]!)
+      const off = Math.abs(number - got.data[i])
       difference = Number.isNaN(off) ? Infinity : Math.max(difference, off)
     })
     expect(difference, `${name}: largest difference, where the largest number is ${largest}`).toBeLessThanOrEqual(

@@ -16,5 +16,5 @@ export const broadcast_to = defineOp<'x', never, { shape: readonly Dim[] }>({
     return { dtype: 'f32', shape }
   },
   vjp: ({ x, grad }) => ({ x: grad.sumTo(x.shape) }),
-  reference: ({ x }, _, [shape]) => x.zip(NdArray.zeros(shape!), (v) => v),
+  reference: ({ x }, _, [shape]) => x.zip(NdArray.zeros(shape), (v) => v),
 })

@@ -20,10 +20,10 @@ export const causal_mask = defineOp<never, never, { size: readonly Dim[] }>({
   infer: (_, { size }) => expectSpec('causal_mask', { dtype: 'f32', shape: size }, 'f32', 2),
   vjp: () => ({}),
   reference(_, __, [shape]) {
-    const out = NdArray.zeros(shape!)
-    const earlier = shape![1]! - shape![0]!
-    walk(shape!, (position, [query, key]) => {
-      if (key! > query! + earlier) out.data[position] = MASKED
+    const out = NdArray.zeros(shape)
+    const earlier = shape[1] - shape[0]
+    walk(shape, (position, [query, key]) => {
+      if (key > query + earlier) out.data[position] = MASKED
     })
     return out
   },

@@ -31,10 +31,10 @@ describe('cross_entropy_head', () => {
     expectArray(forward(head, { hidden: f64([0, 3], []), weight: inputs.weight, targets: i32([0], []) })[0], [0], [])
   })
   test('has the gradient that central differences give, into hidden and weight', () => {
-    expectGradient((values) => head(values)[0]!, inputs, { shapes })
+    expectGradient((values) => head(values)[0], inputs, { shapes })
   })
   test('has the gradient of its log-sum-exp, alone and beside the likelihood', () => {
-    expectGradient((values) => head(values)[1]!, inputs, { shapes })
+    expectGradient((values) => head(values)[1], inputs, { shapes })
     expectGradient((values) => head(values).slice(0, 2), inputs, { shapes })
   })
   test('has the gradient of a smoothed loss, whose mean logit is taken outside', () => {
@@ -42,12 +42,12 @@ describe('cross_entropy_head', () => {
     const smoothed = (values: Record<'hidden' | 'weight' | 'targets', Value>) => {
       const [nll, logSumExp] = head(values)
       const meanLogit = values.hidden.gemm(values.weight.sum([0]).div(5), { transposeB: true }).reshape(['scored'])
-      return nll!.mul(0.9).add(logSumExp!.sub(meanLogit).mul(0.1))
+      return nll.mul(0.9).add(logSumExp.sub(meanLogit).mul(0.1))
     }
     expectGradient(smoothed, inputs, { shapes })
   })
   test('refuses to be differentiated through its probabilities', () => {
-    expect(() => expectGradient((values) => head(values)[2]!, inputs)).toThrow(/probabilities are not differentiable/)
+    expect(() => expectGradient((values) => head(values)[2], inputs)).toThrow(/probabilities are not differentiable/)
   })
   test.each([-1, 5])('refuses the target %d of a vocabulary of five', (target) => {
     const given = { hidden: normal([1, 3], 'h'), weight: inputs.weight, targets: i32([1], [target]) }

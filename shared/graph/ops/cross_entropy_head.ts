@@ -22,34 +22,34 @@ export const cross_entropy_head = defineOp({
   cost: 'heavy',
   infer({ hidden, weight, targets }) {
     const [rows, width] = expectSpec('cross_entropy_head: hidden', hidden, 'f32', 2).shape as [Dim, Dim]
-    expectShape('cross_entropy_head: weight', expectSpec('cross_entropy_head: weight', weight, 'f32', 2), [weight.shape[0]!, width])
+    expectShape('cross_entropy_head: weight', expectSpec('cross_entropy_head: weight', weight, 'f32', 2), [weight.shape[0], width])
     expectShape('cross_entropy_head: targets', expectSpec('cross_entropy_head: targets', targets, 'i32', 1), [rows])
     const column = { dtype: 'f32' as const, shape: [rows] }
-    return [column, column, { dtype: 'f32' as const, shape: [rows, weight.shape[0]!] }]
+    return [column, column, { dtype: 'f32' as const, shape: [rows, weight.shape[0]] }]
   },
   vjp({ hidden, weight, targets, grads: [nll, logSumExp, probabilities], outs: [, , p] }) {
     if (probabilities) throw new Error('cross_entropy_head: probabilities are not differentiable')
-    const rows = hidden.shape[0]!
+    const rows = hidden.shape[0]
     const g = nll?.reshape([rows, 1])
     const both = (nll && logSumExp ? nll.add(logSumExp) : (nll ?? logSumExp!)).reshape([rows, 1])
-    const through = p!.gemm(weight).mul(both)
-    const throughWeight = p!.gemm(hidden.mul(both), { transposeA: true })
+    const through = p.gemm(weight).mul(both)
+    const throughWeight = p.gemm(hidden.mul(both), { transposeA: true })
     return {
       hidden: g ? through.sub(weight.gather(targets).mul(g)) : through,
-      weight: g ? throughWeight.sub(hidden.mul(g).scatterRows(targets, weight.shape[0]!)) : throughWeight,
+      weight: g ? throughWeight.sub(hidden.mul(g).scatterRows(targets, weight.shape[0])) : throughWeight,
       targets: null,
     }
   },
   reference({ hidden, weight, targets }, _, [column, , square]) {
-    const logits = product(hidden, weight, false, true, square!)
-    const probabilities = softmax.reference({ x: logits }, {}, [square!]) as NdArray
-    const [nll, logSumExp] = [NdArray.zeros(column!), NdArray.zeros(column!)]
-    const columns = square![1]!
-    for (let row = 0; row < square![0]!; row++) {
+    const logits = product(hidden, weight, false, true, square)
+    const probabilities = softmax.reference({ x: logits }, {}, [square]) as NdArray
+    const [nll, logSumExp] = [NdArray.zeros(column), NdArray.zeros(column)]
+    const columns = square[1]
+    for (let row = 0; row < square[0]; row++) {
       const values = logits.data.subarray(row * columns, (row + 1) * columns)
       const highest = values.reduce((a, b) => Math.max(a, b), -Infinity)
       logSumExp.data[row] = highest + Math.log(values.reduce((a, b) => a + Math.exp(b - highest), 0))
-      nll.data[row] = logSumExp.data[row]! - values[checkedIndex('cross_entropy_head', targets.data[row]!, columns)]!
+      nll.data[row] = logSumExp.data[row] - values[checkedIndex('cross_entropy_head', targets.data[row], columns)]
     }
     return [nll, logSumExp, probabilities]
   },

@@ -13,14 +13,14 @@ export const gather = defineOp({
   infer({ table, indices }) {
     expectSpec('gather: table', table, 'f32', 2)
     expectSpec('gather: indices', indices, 'i32', 1)
-    return { dtype: 'f32', shape: [indices.shape[0]!, table.shape[1]!] }
+    return { dtype: 'f32', shape: [indices.shape[0], table.shape[1]] }
   },
-  vjp: ({ table, indices, grad }) => ({ table: grad.scatterRows(indices, table.shape[0]!), indices: null }),
+  vjp: ({ table, indices, grad }) => ({ table: grad.scatterRows(indices, table.shape[0]), indices: null }),
   reference({ table, indices }, _, [shape]) {
-    const width = shape![1]!
-    const out = NdArray.zeros(shape!)
+    const width = shape[1]
+    const out = NdArray.zeros(shape)
     indices.data.forEach((index, i) => {
-      const row = checkedIndex('gather', index, table.shape[0]!)
+      const row = checkedIndex('gather', index, table.shape[0])
       out.data.set(table.data.subarray(row * width, (row + 1) * width), i * width)
     })
     return out

@@ -33,7 +33,7 @@ export const gelu_grad = defineOp({
       .neg()
       .add(1)
       .mul(du.sub(x.mul(t).mul(du.square())).add(x.mul(ddu).mul(0.5)))
-    return { x: grad.mul(upstream).mul(curve), upstream: x.builder.apply('gelu_grad', [x, grad])[0]! }
+    return { x: grad.mul(upstream).mul(curve), upstream: x.builder.apply('gelu_grad', [x, grad])[0] }
   },
   reference: ({ x, upstream }) =>
     x.zip(upstream, (v, g) => {

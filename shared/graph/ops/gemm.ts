@@ -18,8 +18,8 @@ export const gemm = defineOp<'a' | 'b', 'add', { transposeA: boolean; transposeB
   infer({ a, b, add }, { transposeA, transposeB }) {
     expectSpec('gemm: a', a, 'f32', 2)
     expectSpec('gemm: b', b, 'f32', 2)
-    const [m, k] = transposeA ? [a.shape[1]!, a.shape[0]!] : [a.shape[0]!, a.shape[1]!]
-    const [k2, n] = transposeB ? [b.shape[1]!, b.shape[0]!] : [b.shape[0]!, b.shape[1]!]
+    const [m, k] = transposeA ? [a.shape[1], a.shape[0]] : [a.shape[0], a.shape[1]]
+    const [k2, n] = transposeB ? [b.shape[1], b.shape[0]] : [b.shape[0], b.shape[1]]
     if (k !== k2) return unreachable(`gemm: cannot multiply [${a.shape.join(', ')}] by [${b.shape.join(', ')}]`)
     if (add) expectStretches('gemm: add', expectSpec('gemm: add', add, 'f32').shape, [m, n])
     return { dtype: 'f32', shape: [m, n] }
@@ -31,7 +31,7 @@ export const gemm = defineOp<'a' | 'b', 'add', { transposeA: boolean; transposeB
     add: add && grad.sumTo(add.shape),
   }),
   reference({ a, b, add }, { transposeA, transposeB }, [shape]) {
-    const y = product(a, b, transposeA, transposeB, shape!)
+    const y = product(a, b, transposeA, transposeB, shape)
     return add ? y.zip(add, (x, c) => x + c) : y
   },
 })

@@ -20,26 +20,26 @@ export const layer_norm = defineOp<'x' | 'weight' | 'bias', never, { epsilon: nu
     if (typeof columns !== 'number') return unreachable(`layer_norm: the width is ${columns}, and must be an integer`)
     for (const each of [weight, bias])
       expectShape('layer_norm: weight and bias', expectSpec('layer_norm: weight and bias', each, 'f32'), [columns])
-    const column = { dtype: 'f32' as const, shape: [rows!, 1] }
+    const column = { dtype: 'f32' as const, shape: [rows, 1] }
     return [x, column, column]
   },
   // dx = inv (h - mean(h) - xhat mean(h xhat)), where h = grad * weight; d mean/dx = 1/d; d inv/dx = -inv^2 xhat / d.
   vjp({ x, weight, grad, grads: [, meanGrad, inverseGrad], outs: [, mean, inverse] }) {
     const columns = x.shape[1] as number
-    const normal = x.sub(mean!).mul(inverse!)
+    const normal = x.sub(mean).mul(inverse)
     const h = grad.mul(weight)
     const along = h.mul(normal).sum([1]).div(columns)
     let dx = h
       .sub(h.sum([1]).div(columns))
       .sub(normal.mul(along))
-      .mul(inverse!)
+      .mul(inverse)
     if (meanGrad) dx = dx.add(meanGrad.div(columns))
-    if (inverseGrad) dx = dx.sub(normal.mul(inverseGrad.mul(inverse!.square()).div(columns)))
+    if (inverseGrad) dx = dx.sub(normal.mul(inverseGrad.mul(inverse.square()).div(columns)))
     return { x: dx, weight: grad.mul(normal).sumTo(weight.shape), bias: grad.sumTo(weight.shape) }
   },
   reference({ x, weight, bias }, { epsilon }, [shape, column]) {
     const [rows, columns] = shape as readonly [number, number]
-    const [y, means, inverses] = [NdArray.zeros(shape!), NdArray.zeros(column!), NdArray.zeros(column!)]
+    const [y, means, inverses] = [NdArray.zeros(shape), NdArray.zeros(column), NdArray.zeros(column)]
     for (let row = 0; row < rows; row++) {
       const values = x.data.subarray(row * columns, (row + 1) * columns)
       const mean = values.reduce((a, b) => a + b, 0) / columns
@@ -47,7 +47,7 @@ export const layer_norm = defineOp<'x' | 'weight' | 'bias', never, { epsilon: nu
       const inverse = 1 / Math.sqrt(variance + epsilon)
       means.data[row] = mean
       inverses.data[row] = inverse
-      for (let i = 0; i < columns; i++) y.data[row * columns + i] = (values[i]! - mean) * inverse * weight.data[i]! + bias.data[i]!
+      for (let i = 0; i < columns; i++) y.data[row * columns + i] = (values[i] - mean) * inverse * weight.data[i] + bias.data[i]
     }
     return [y, means, inverses]
   },

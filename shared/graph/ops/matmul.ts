@@ -30,11 +30,11 @@ export const matmul = defineOp<'a' | 'b', never, { transposeA: boolean; transpos
     a: transposeA ? b.matmul(grad, { transposeA: transposeB, transposeB: true }) : grad.matmul(b, { transposeB: !transposeB }),
     b: transposeB ? grad.matmul(a, { transposeA: true, transposeB: transposeA }) : a.matmul(grad, { transposeA: !transposeA }),
   }),
-  reference: ({ a, b }, { transposeA, transposeB }, [shape]) => product(a, b, transposeA, transposeB, shape!),
+  reference: ({ a, b }, { transposeA, transposeB }, [shape]) => product(a, b, transposeA, transposeB, shape),
 })
 
 function last2<T>(shape: readonly T[], transposed: boolean): [T, T] {
-  const [rows, columns] = [shape[shape.length - 2]!, shape[shape.length - 1]!]
+  const [rows, columns] = [shape[shape.length - 2], shape[shape.length - 1]]
   return transposed ? [columns, rows] : [rows, columns]
 }
 
@@ -49,9 +49,9 @@ export function product(a: NdArray, b: NdArray, transposeA: boolean, transposeB:
   for (let batch = 0; batch < count; batch++)
     for (let i = 0; i < m; i++)
       for (let l = 0; l < k; l++) {
-        const left = a.data[batch * m * k + i * aRow + l * aColumn]!
+        const left = a.data[batch * m * k + i * aRow + l * aColumn]
         let from = batch * k * n + l * bRow
-        for (let to = batch * m * n + i * n, end = to + n; to < end; to++, from += bColumn) out.data[to]! += left * b.data[from]!
+        for (let to = batch * m * n + i * n, end = to + n; to < end; to++, from += bColumn) out.data[to] += left * b.data[from]
       }
   return out
 }

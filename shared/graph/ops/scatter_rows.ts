@@ -13,16 +13,16 @@ export const scatter_rows = defineOp<'x' | 'indices', never, { rows: readonly Di
   cost: 'heavy',
   infer({ x, indices }, { rows }) {
     expectSpec('scatter_rows: x', x, 'f32', 2)
-    expectShape('scatter_rows: indices', expectSpec('scatter_rows: indices', indices, 'i32', 1), [x.shape[0]!])
-    return { dtype: 'f32', shape: [rows[0]!, x.shape[1]!] }
+    expectShape('scatter_rows: indices', expectSpec('scatter_rows: indices', indices, 'i32', 1), [x.shape[0]])
+    return { dtype: 'f32', shape: [rows[0], x.shape[1]] }
   },
   vjp: ({ indices, grad }) => ({ x: grad.gather(indices), indices: null }),
   reference({ x, indices }, _, [shape]) {
-    const width = shape![1]!
-    const out = NdArray.zeros(shape!)
+    const width = shape[1]
+    const out = NdArray.zeros(shape)
     indices.data.forEach((index, i) => {
-      const row = checkedIndex('scatter_rows', index, shape![0]!)
-      for (let column = 0; column < width; column++) out.data[row * width + column]! += x.data[i * width + column]!
+      const row = checkedIndex('scatter_rows', index, shape[0])
+      for (let column = 0; column < width; column++) out.data[row * width + column] += x.data[i * width + column]
     })
     return out
   },

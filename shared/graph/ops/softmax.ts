@@ -20,7 +20,7 @@ export const softmax = defineOp({
     return { x: weighted.sub(out.mul(weighted.sum([x.shape.length - 1]))) }
   },
   reference({ x }) {
-    const columns = x.shape[x.shape.length - 1]!
+    const columns = x.shape[x.shape.length - 1]
     const out = NdArray.zeros(x.shape)
     for (let start = 0; start < x.data.length; start += columns) {
       const row = x.data.subarray(start, start + columns)

@@ -20,11 +20,11 @@ export const split = defineOp<'x', never, { axis: number; count: number }>({
     return Array.from({ length: count }, () => ({ dtype: 'f32' as const, shape: x.shape.with(axis, size / count) }))
   },
   vjp({ grads, outs }, { axis }) {
-    const [first, ...rest] = grads.map((grad, part) => grad ?? outs[part]!.builder.constant(0).broadcastTo(outs[part]!.shape))
-    return { x: first!.concat(rest, axis) }
+    const [first, ...rest] = grads.map((grad, part) => grad ?? outs[part].builder.constant(0).broadcastTo(outs[part].shape))
+    return { x: first.concat(rest, axis) }
   },
   reference({ x }, { axis, count }, shapes) {
-    const inner = stridesOf(x.shape)[axis]! * (x.shape[axis]! / count)
+    const inner = stridesOf(x.shape)[axis] * (x.shape[axis] / count)
     return shapes.map((shape, part) => {
       const out = NdArray.zeros(shape)
       for (let at = 0, from = part * inner; at < out.data.length; at += inner, from += inner * count)

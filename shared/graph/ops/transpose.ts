@@ -13,14 +13,14 @@ export const transpose = defineOp<'x', never, { permutation: readonly number[] }
   infer({ x }, { permutation }) {
     if ([...permutation].sort((a, b) => a - b).join() !== x.shape.map((_, axis) => axis).join())
       unreachable(`${permutation.join()} does not permute ${x.shape.length} axes`)
-    return { dtype: x.dtype, shape: permutation.map((axis) => x.shape[axis]!) }
+    return { dtype: x.dtype, shape: permutation.map((axis) => x.shape[axis]) }
   },
   vjp: ({ grad }, { permutation }) => ({ x: grad.transpose(permutation.map((_, axis) => permutation.indexOf(axis))) }),
   reference({ x }, { permutation }, [shape]) {
-    const out = NdArray.zeros(shape!)
+    const out = NdArray.zeros(shape)
     const strides = stridesOf(x.shape)
-    const permuted = permutation.map((axis) => strides[axis]!)
-    walk(shape!, (position, index) => {
+    const permuted = permutation.map((axis) => strides[axis])
+    walk(shape, (position, index) => {
       out.data[position] = x.data[dot(index, permuted)]!
     })
     return out

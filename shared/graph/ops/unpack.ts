@@ -19,15 +19,15 @@ export const unpack = defineOp({
   infer({ x, slots, places }) {
     expectSpec('unpack: x', x, 'f32', 2)
     expectSpec('unpack: slots', slots, 'i32', 2)
-    expectShape('unpack: places', expectSpec('unpack: places', places, 'i32', 1), [x.shape[0]!])
-    return { dtype: 'f32', shape: [...slots.shape, x.shape[1]!] }
+    expectShape('unpack: places', expectSpec('unpack: places', places, 'i32', 1), [x.shape[0]])
+    return { dtype: 'f32', shape: [...slots.shape, x.shape[1]] }
   },
   vjp: ({ slots, places, grad }) => ({ x: grad.pack(slots, places), slots: null, places: null }),
   reference({ x, places }, _, [shape]) {
-    const width = shape![2]!
-    const out = NdArray.zeros(shape!)
+    const width = shape[2]
+    const out = NdArray.zeros(shape)
     places.data.forEach((place, token) => {
-      const slot = checkedIndex('unpack', place, shape![0]! * shape![1]!)
+      const slot = checkedIndex('unpack', place, shape[0] * shape[1])
       out.data.set(x.data.subarray(token * width, (token + 1) * width), slot * width)
     })
     return out

@@ -61,14 +61,14 @@ export function compute(graph: Graph, given: GivenInputs): readonly NdArray[] {
 export function forward<Inputs extends GivenInputs>(build: Build<Inputs>, given: Inputs, shapes: DeclaredShapes<Inputs> = {}): NdArray[] {
   const { builder, results } = construct(build, given, { shapes })
   const values = compute(builder.finish(), given)
-  return results.map(({ id }) => values[id]!)
+  return results.map(({ id }) => values[id])
 }
 
 /** Same shape, and every element within `atol`. */
 export function expectArray(actual: NdArray | undefined, shape: readonly number[], data: readonly number[], atol = 1e-12): void {
   expect(actual?.shape).toEqual(shape)
   const numbers = [...actual!.data]
-  const furthest = numbers.reduce((most, value, i) => Math.max(most, value === data[i] ? 0 : Math.abs(value - data[i]!)), 0)
+  const furthest = numbers.reduce((most, value, i) => Math.max(most, value === data[i] ? 0 : Math.abs(value - data[i])), 0)
   // A NaN makes `furthest` NaN, which is not within any tolerance.
   expect(furthest <= atol, `[${numbers.join(', ')}] is not [${data.join(', ')}] to ${atol}`).toBe(true)
   expect(numbers).toHaveLength(data.length)

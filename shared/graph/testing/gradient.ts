@@ -41,35 +41,35 @@ export function expectGradient<Inputs extends GivenInputs>(
   const before = compute(forwardGraph, inputs)
   const seeds = results.map((result, i) => {
     const name = `cotangent.${i}`
-    cotangents[name] = normal(before[result.id]!.shape, name)
+    cotangents[name] = normal(before[result.id].shape, name)
     return [result, builder.input(name, 'f32', result.shape)] as const
   })
   const names = Object.keys(inputs)
   const found = gradients(
     builder,
     seeds,
-    names.map((name) => values[name]!),
+    names.map((name) => values[name]),
   )
   const all = compute(builder.finish(), { ...inputs, ...cotangents })
 
   const objective = (moved: GivenInputs): number => {
     const arrays = compute(forwardGraph, moved)
-    return results.reduce((sum, { id }, i) => sum + innerProduct(arrays[id]!, cotangents[`cotangent.${i}`]!), 0)
+    return results.reduce((sum, { id }, i) => sum + innerProduct(arrays[id], cotangents[`cotangent.${i}`]), 0)
   }
   names.forEach((name, position) => {
-    const array = inputs[name]!
+    const array = inputs[name]
     const gradient = found[position]
     if (!(array instanceof NdArray)) return expect(gradient, `indices ${name} have no gradient`).toBeNull()
     const differences = array.map(() => 0)
     array.data.forEach((_, at) => {
       const moved = (by: number): number => {
         const data = Float64Array.from(array.data)
-        data[at]! += by
+        data[at] += by
         return objective({ ...inputs, [name]: new NdArray(array.shape, data) })
       }
       differences.data[at] = (moved(step) - moved(-step)) / (2 * step)
     })
-    const analytic = gradient ? all[gradient.id]! : array.map(() => 0)
+    const analytic = gradient ? all[gradient.id] : array.map(() => 0)
     expect(analytic.shape, `shape of the gradient of ${name}`).toEqual(array.shape)
     const error = largest(analytic.zip(differences, (a, b) => a - b))
     const slope = largest(differences)
@@ -81,7 +81,7 @@ export function expectGradient<Inputs extends GivenInputs>(
 }
 
 function innerProduct(a: NdArray, b: NdArray): number {
-  return a.data.reduce((sum, value, i) => sum + value * b.data[i]!, 0)
+  return a.data.reduce((sum, value, i) => sum + value * b.data[i], 0)
 }
 
 function largest(array: NdArray): number {

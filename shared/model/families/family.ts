@@ -24,6 +24,11 @@ export interface BatchValues {
   readonly positions: Value // i32 [tokens]
   readonly slots: Value // i32 [batch, longest]
   readonly places: Value // i32 [tokens]
+  /**
+   * Generation only: joins keys or values of earlier runs before these, along the axis of positions, and remembers the whole for the next.
+   * `name` tells them apart, as `key.0` of block 0.
+   */
+  readonly remember?: (name: string, fresh: Value, axis: number) => Value
 }
 
 export interface Family<Config = unknown> {

@@ -6,7 +6,7 @@
 import { z } from 'zod'
 import { UserError } from '../../errors.js'
 import type { GraphBuilder, Value } from '../../graph/graph.js'
-import type { Family, LinearModule } from './family.js'
+import type { BatchValues, Family, LinearModule } from './family.js'
 
 const activations = {
   gelu_new: (x: Value) => x.gelu(),
@@ -45,7 +45,7 @@ export const gpt2: Family<Gpt2Config> = {
       throw new UserError({
         code: 'MODEL_UNSUPPORTED',
         what: 'this GPT-2 configuration cannot be used',
-        why: `config.json, ${issue!.path.join('.') || 'top level'}: ${issue!.message}`,
+        why: `config.json, ${issue.path.join('.') || 'top level'}: ${issue.message}`,
         fix: 'use a model whose config.json has a supported value there',
       })
     }
@@ -93,14 +93,15 @@ export const gpt2: Family<Gpt2Config> = {
     return match ? Number(match[1]) : null
   },
 
-  trunk(b, c, { ids, positions, slots, places }) {
+  trunk(b, c, batch) {
+    const { ids, positions } = batch
     let hidden = tokenEmbedding(b, c)
       .gather(ids)
       .add(b.weight('transformer.wpe.weight', [c.n_positions, c.n_embd]).gather(positions))
     for (let block = 0; block < c.n_layer; block++) {
       b.mark(`hidden.${block}`, hidden)
       const path = `transformer.h.${block}`
-      hidden = attention(b, c, block, norm(b, c, `${path}.ln_1`, hidden), slots, places, hidden)
+      hidden = attention(b, c, block, norm(b, c, `${path}.ln_1`, hidden), batch, hidden)
       const inner = activations[c.activation_function](
         linear(b, `${path}.mlp.c_fc`, norm(b, c, `${path}.ln_2`, hidden), [c.n_embd, innerSize(c)]),
       )
@@ -144,7 +145,8 @@ function linear(b: GraphBuilder, path: string, x: Value, [from, to]: readonly [n
 }
 
 /** softmax(Q K^T / sqrt(d) + mask) V for every head, projected and added to the residual stream. */
-function attention(b: GraphBuilder, c: Gpt2Config, block: number, x: Value, slots: Value, places: Value, residual: Value): Value {
+function attention(b: GraphBuilder, c: Gpt2Config, block: number, x: Value, batchValues: BatchValues, residual: Value): Value {
+  const { slots, places, remember } = batchValues
   const path = `transformer.h.${block}.attn`
   const [batch, longest] = slots.shape as readonly [string, string]
   const headSize = c.n_embd / c.n_head
@@ -155,8 +157,8 @@ function attention(b: GraphBuilder, c: Gpt2Config, block: number, x: Value, slot
     .split(0, 3)
     .map((part) => part.reshape([batch, c.n_head, longest, headSize]))
   const scale = (c.scale_attn_weights ? 1 / Math.sqrt(headSize) : 1) / (c.scale_attn_by_inverse_layer_idx ? block + 1 : 1)
-  const mask = b.apply('causal_mask', [], { size: [longest, longest] })[0]!
-  const scores = q!.mul(scale).matmul(k!, { transposeB: true }).add(mask)
-  const mixed = scores.softmax().matmul(v!).transpose([0, 2, 1, 3]).reshape([batch, longest, c.n_embd]).pack(slots, places)
+  const mask = b.apply('causal_mask', [], { size: [longest, longest] })[0]
+  const scores = q.mul(scale).matmul(k, { transposeB: true }).add(mask)
+  const mixed = scores.softmax().matmul(v).transpose([0, 2, 1, 3]).reshape([batch, longest, c.n_embd]).pack(slots, places)
   return linear(b, `${path}.c_proj`, mixed, [c.n_embd, c.n_embd]).add(residual)
 }

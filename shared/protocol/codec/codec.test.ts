@@ -33,7 +33,7 @@ describe.each(CODECS.map((codec) => ({ codec, name: codec.name })))('codec $name
         const largest = Math.max(...list.map(Math.abs))
         const decoded = codec.decode(delivered(codec.encode(values, [values.length], context)), [values.length])
         for (const [index, value] of values.entries()) {
-          expect(Math.abs(decoded[index]! - value)).toBeLessThanOrEqual(codec.errorBound(value, largest, context))
+          expect(Math.abs(decoded[index] - value)).toBeLessThanOrEqual(codec.errorBound(value, largest, context))
         }
       }),
       { numRuns: 500 },
@@ -110,8 +110,8 @@ describe('fp16', () => {
     // 2^-24 is the smallest half; these would all become 0 without a scale.
     expect(viaHalf([3e-9, -1e-9], ACTIVATIONS)).toEqual([0, -0])
     const [first, second] = viaHalf([3e-9, -1e-9], GRADIENTS)
-    expect(first! / 3e-9).toBeCloseTo(1, 3)
-    expect(second! / -1e-9).toBeCloseTo(1, 3)
+    expect(first / 3e-9).toBeCloseTo(1, 3)
+    expect(second / -1e-9).toBeCloseTo(1, 3)
   })
 
   test('an absurd scale is refused', () => {

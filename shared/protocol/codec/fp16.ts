@@ -30,9 +30,9 @@ export const fp16: Codec = {
     view.setInt16(0, exponent, true)
     const scale = 2 ** exponent
     const scaled = new Float32Array(values.length)
-    for (let index = 0; index < values.length; index++) scaled[index] = values[index]! * scale
+    for (let index = 0; index < values.length; index++) scaled[index] = values[index] * scale
     const bits = new Uint32Array(scaled.buffer)
-    for (let index = 0; index < bits.length; index++) view.setUint16(HEADER_BYTES + index * HALF_BYTES, halfBits(bits[index]!), true)
+    for (let index = 0; index < bits.length; index++) view.setUint16(HEADER_BYTES + index * HALF_BYTES, halfBits(bits[index]), true)
     return { codec: 'fp16', shape: [...shape], bytes }
   },
   decode(coded, expectedShape) {
@@ -44,7 +44,7 @@ export const fp16: Codec = {
     const values = new Float32Array((coded.bytes.length - HEADER_BYTES) / HALF_BYTES)
     const table = halfValues()
     for (let index = 0; index < values.length; index++) {
-      const value = table[view.getUint16(HEADER_BYTES + index * HALF_BYTES, true)]! * scale
+      const value = table[view.getUint16(HEADER_BYTES + index * HALF_BYTES, true)] * scale
       // A magnitude just below 2^128 may have been rounded up to it.
       values[index] = Math.max(-LARGEST_F32, Math.min(LARGEST_F32, value))
     }
@@ -62,7 +62,7 @@ export const fp16: Codec = {
 function largestMagnitude(values: Float32Array): number {
   let largest = 0
   for (let index = 0; index < values.length; index++) {
-    const magnitude = Math.abs(values[index]!)
+    const magnitude = Math.abs(values[index])
     if (magnitude > largest && magnitude < Infinity) largest = magnitude
   }
   return largest

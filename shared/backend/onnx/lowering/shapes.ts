@@ -6,7 +6,7 @@ import { MASKED } from '../../../graph/ops/causal_mask.js'
 import type { Emitter, Operand } from '../emitter.js'
 import type { Lowering } from './call.js'
 
-export const reshape: Lowering = (emit, call) => [reshaped(emit, call.input(0), call.outputs[0]!.shape)]
+export const reshape: Lowering = (emit, call) => [reshaped(emit, call.input(0), call.outputs[0].shape)]
 
 /**
  * In the target, 0 stands for the input's size at the same axis and -1 for what is left over, so that most shapes with symbols are
@@ -19,7 +19,7 @@ export function reshaped(emit: Emitter, x: Operand, shape: readonly Dim[]): stri
   return emit.one('Reshape', [x.name, unknown > 1 ? emit.shape(shape) : emit.integers(literal)])
 }
 
-export const broadcastTo: Lowering = (emit, call) => [emit.one('Expand', [call.input(0).name, emit.shape(call.outputs[0]!.shape)])]
+export const broadcastTo: Lowering = (emit, call) => [emit.one('Expand', [call.input(0).name, emit.shape(call.outputs[0].shape)])]
 
 export const transpose: Lowering = (emit, call) => [
   emit.one('Transpose', call.names, { attributes: { perm: { ints: call.integers('permutation') } } }),
@@ -29,7 +29,7 @@ export const sum: Lowering = (emit, call) => [reduced(emit, call.input(0).name, 
 
 export const sumTo: Lowering = (emit, call) => {
   const x = call.input(0)
-  const shape = call.outputs[0]!.shape
+  const shape = call.outputs[0].shape
   const extra = x.shape.length - shape.length
   const leading = Array.from({ length: extra }, (_, axis) => axis)
   const ones = shape.flatMap((dim, axis) => (dim === 1 && x.shape[axis + extra] !== 1 ? [axis + extra] : []))
@@ -50,13 +50,13 @@ export const concat: Lowering = (emit, call) => [emit.one('Concat', call.names, 
 
 export const sliceLike: Lowering = (emit, call) => {
   const axis = call.number('axis')
-  const sizes = emit.shape(call.outputs.map(({ shape }) => shape[axis]!))
+  const sizes = emit.shape(call.outputs.map(({ shape }) => shape[axis]))
   return emit.many('Split', [call.input(0).name, sizes], call.outputs.length, { attributes: { axis: { int: axis } } })
 }
 
 /** The upper triangle of a matrix of MASKED: all of it below the diagonal that ends in the last row's last key is 0. */
 export const causalMask: Lowering = (emit, call) => {
-  const [queries, keys] = call.outputs[0]!.shape as [Dim, Dim]
+  const [queries, keys] = call.outputs[0].shape as [Dim, Dim]
   const first =
     queries === keys
       ? emit.integers(1)
