@@ -1,0 +1,78 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createRunDirectory } from '../server/run-directory.js'
+import { Config } from '../shared/config/schema.js'
+import type { RoundLine } from '../shared/run-records.js'
+import { compareCommand, type Comparison } from './compare.js'
+import type { Groups } from './testing/small-run.js'
+import { typeCommand, typeForScript } from './testing/type.js'
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cutlayer-compare-'))
+})
+afterEach(() => rm(folder, { recursive: true }))
+
+const compare = (...args: string[]) => typeCommand([compareCommand], 'compare', ...args, '--output-dir', folder)
+
+function line(round: number, trainLoss: number | null, evalPerplexity: number): RoundLine {
+  const bytes = { uplink_bytes: 1_500_000, downlink_bytes: 1_000_000 }
+  const seconds = { compute: 1, wait: 0, network: 0 }
+  const counts = { examples: 4, tokens: 90, steps: 10 }
+  const client = { id: 'client-0', ...counts, train_loss: trainLoss, eval_loss: null, seconds, ...bytes }
+  return {
+    ...{ round, attempt: 0, seconds: 20, train_loss: trainLoss, clients: [client], aggregation: null },
+    ...{ eval_loss: Math.log(evalPerplexity), eval_perplexity: evalPerplexity, eval_bits_per_byte: 2 },
+  }
+}
+
+/** A run of two rounds that was better after the first. */
+function writeRun(id: string, config: Groups, digest = 'abc', last = 90): void {
+  const model = { name: 'tiny', digest, family: 'gpt2', layers: 2, hidden_size: 8, parameters: 100 }
+  const facts = { outputDir: folder, name: 'exp', id, metadata: { argv: [], model }, now: new Date('2026-01-01T00:00:00Z') }
+  const run = createRunDirectory({ ...facts, config: Config.parse(config) })
+  for (const round of [line(0, null, 150), line(1, 4.5, 80), line(2, 4.25, last)]) run.appendRound(round)
+  run.close()
+}
+
+test('what differs in the configs comes first, then what came out of each run', async () => {
+  writeRun('aaaa', {})
+  writeRun('bbbb', { train: { learning_rate: 0.01 }, lora: { target_modules: ['c_attn', 'c_fc'] } }, 'abc', 70)
+  const { status, stdout } = await compare('aaaa', 'bbbb')
+  expect(status).toBe(0)
+  expect(stdout).toBe(`differs              aaaa    bbbb
+lora.target_modules  null    ["c_attn","c_fc"]
+train.learning_rate  0.0005  0.01
+
+id    name  status      rounds  perplexity before   last   best  train loss      up    down        time
+aaaa  exp   unfinished       2             150.00  90.00  80.00      4.2500  4.5 MB  3.0 MB  1 min 00 s
+bbbb  exp   unfinished       2             150.00  70.00  70.00      4.2500  4.5 MB  3.0 MB  1 min 00 s
+`)
+})
+
+test('the same, for scripts; a model that was changed in its place is a difference too', async () => {
+  writeRun('aaaa', {})
+  writeRun('bbbb', {}, 'xyz')
+  const { data } = await typeForScript<Comparison>([compareCommand], 'compare', 'aaaa', 'bbbb', 'aaaa', '--output-dir', folder)
+  expect(data.differences).toEqual([{ key: 'metadata.model.digest', values: ['abc', 'xyz', 'abc'] }])
+  expect(data.runs.map(({ id }) => id)).toEqual(['aaaa', 'bbbb', 'aaaa'])
+  expect(data.runs[0]).toMatchObject({ rounds: 2, perplexity_best: 80, uplink_bytes: 4_500_000, downlink_bytes: 3_000_000, seconds: 60 })
+})
+
+test('configs without a difference are said to have none', async () => {
+  writeRun('aaaa', {})
+  writeRun('bbbb', {})
+  expect((await compare('aaaa', 'bbbb')).stdout).toMatch(/^the configs are the same\n\nid/)
+})
+
+test.each([
+  ['one run alone', ['aaaa'], 'only one run is named'],
+  ['a run that is not there', ['aaaa', 'cccc'], 'it is no folder, name or id of the 1 runs'],
+])('%s is refused', async (_, runs, why) => {
+  writeRun('aaaa', {})
+  const { status, stderr } = await compare(...runs)
+  expect(status).toBe(5)
+  expect(stderr).toContain(why)
+})

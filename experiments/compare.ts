@@ -1,0 +1,147 @@
+/**
+ * @file `cutlayer compare`: runs side by side, what differs in their configs first.
+ */
+import { z } from 'zod'
+import { byteSize, defineCommand, duration } from '../shared/command-line/index.node.js'
+import { isMapping } from '../shared/config/paths.js'
+import { UserError } from '../shared/errors.js'
+import { DEFAULT_OUTPUT_DIR } from './inspect/inspect.js'
+import { statusOf } from './inspect/report.js'
+import { measured, table, type Column } from './inspect/table.js'
+import { findRun, readRun, type Run } from './runs.js'
+
+export const compareCommand = defineCommand({
+  usage: 'compare <runs...>',
+  summary: 'two or more runs side by side: what differs in their configs, then what came out',
+  example: 'cutlayer compare a1b2c3 d4e5f6\ncutlayer compare quickstart runs/20260101-000000_exp_a1b2c3 --format json',
+  flags: { '--output-dir <folder>': `where the runs are (default: ${DEFAULT_OUTPUT_DIR})` },
+  options: z.object({ outputDir: z.string().default(DEFAULT_OUTPUT_DIR) }),
+  async run(context, references, { outputDir }) {
+    if (references.length < 2) throw onlyOne(references[0]!)
+    const runs: Run[] = []
+    for (const reference of references) runs.push(await readRun(await findRun(reference, outputDir)))
+    const comparison = compareRuns(runs)
+    return { data: comparison, text: comparisonText(comparison, (text) => context.paint('bold', text)) }
+  },
+})
+
+function onlyOne(reference: string): UserError {
+  return new UserError({
+    code: 'BAD_ARGUMENT',
+    what: `there is nothing to compare ${reference} with`,
+    why: 'only one run is named',
+    fix: 'name two or more; "cutlayer list" shows what there is',
+  })
+}
+
+/** A key that has not the same value in all runs. */
+export interface Difference {
+  /** Dotted, as in overrides; `metadata.` before what is no part of the config. */
+  readonly key: string
+  /** In the order of the runs; null where a run has no such key, or has it as null. */
+  readonly values: readonly unknown[]
+}
+
+/** What came out of one run. Losses are nats per scored token, bytes as on the wire; null: not measured. */
+export interface Outcome {
+  readonly run_dir: string
+  readonly id: string
+  readonly name: string
+  readonly status: string
+  readonly model: string | null
+  /** Finished ones, without round 0. */
+  readonly rounds: number
+  readonly perplexity_before: number | null
+  readonly perplexity_last: number | null
+  readonly perplexity_best: number | null
+  /** Of the last round that has one. */
+  readonly train_loss: number | null
+  readonly uplink_bytes: number
+  readonly downlink_bytes: number
+  readonly seconds: number
+}
+
+export interface Comparison {
+  readonly differences: readonly Difference[]
+  readonly runs: readonly Outcome[]
+  readonly warnings: readonly string[]
+}
+
+/** Pure: of what was read of the runs, in their order. */
+export function compareRuns(runs: readonly Run[]): Comparison {
+  return { differences: differencesOf(runs), runs: runs.map(outcomeOf), warnings: runs.flatMap(({ warnings }) => warnings) }
+}
+
+function differencesOf(runs: readonly Run[]): Difference[] {
+  const flat = runs.map((run) => new Map([...flatten(run.config), ...flatten(factsOf(run))]))
+  const keys = [...new Set(flat.flatMap((values) => [...values.keys()]))]
+  return keys
+    .map((key) => ({ key, values: flat.map((values) => values.get(key)) }))
+    .filter(({ values }) => new Set(values.map((value) => JSON.stringify(value))).size > 1)
+}
+
+/** What may differ although the configs agree: a path may hold another model today. */
+function factsOf({ metadata }: Run): unknown {
+  return metadata === null ? {} : { metadata: { model: { digest: metadata.model.digest }, versions: metadata.versions } }
+}
+
+/** Leaves by dotted key. Lists and empty mappings are leaves. */
+function flatten(value: unknown, prefix = ''): [string, unknown][] {
+  if (!isMapping(value) || (prefix !== '' && Object.keys(value).length === 0)) return prefix === '' ? [] : [[prefix, value]]
+  return Object.entries(value).flatMap(([key, entry]) => flatten(entry, prefix === '' ? key : `${prefix}.${key}`))
+}
+
+function outcomeOf(run: Run): Outcome {
+  const { rounds, summary } = run
+  const perplexities = rounds.flatMap(({ eval_perplexity: value }) => (value === null ? [] : [value]))
+  const sumOver = (part: 'uplink_bytes' | 'downlink_bytes'): number =>
+    rounds.reduce((sum, { clients }) => clients.reduce((own, client) => own + client[part], sum), 0)
+  return {
+    run_dir: run.folder,
+    id: run.id,
+    name: run.name,
+    status: statusOf(run),
+    model: run.metadata?.model.name ?? null,
+    rounds: rounds.filter(({ round }) => round > 0).length,
+    perplexity_before: rounds.find(({ round }) => round === 0)?.eval_perplexity ?? null,
+    perplexity_last: perplexities.at(-1) ?? null,
+    perplexity_best: perplexities.length === 0 ? null : Math.min(...perplexities),
+    train_loss: rounds.findLast(({ train_loss }) => train_loss !== null)?.train_loss ?? null,
+    // Only a run that came to its end has totals of its own, with what lies between rounds.
+    uplink_bytes: summary?.uplink_bytes ?? sumOver('uplink_bytes'),
+    downlink_bytes: summary?.downlink_bytes ?? sumOver('downlink_bytes'),
+    seconds: summary?.seconds ?? rounds.reduce((sum, { seconds }) => sum + seconds, 0),
+  }
+}
+
+function comparisonText({ differences, runs, warnings }: Comparison, bold: (text: string) => string): string {
+  const columns: Column<Difference>[] = [
+    { title: 'differs', cell: ({ key }) => key },
+    ...runs.map(({ id }, index) => ({ title: id, cell: ({ values }: Difference) => shown(values[index]) })),
+  ]
+  const parts = [
+    differences.length === 0 ? 'the configs are the same\n' : table(columns, differences, bold),
+    table(OUTCOME_COLUMNS, runs, bold),
+    ...warnings.map((warning) => `warning: ${warning}\n`),
+  ]
+  return parts.join('\n')
+}
+
+function shown(value: unknown): string {
+  if (value === undefined) return '-'
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
+
+const OUTCOME_COLUMNS: readonly Column<Outcome>[] = [
+  { title: 'id', cell: ({ id }) => id },
+  { title: 'name', cell: ({ name }) => name },
+  { title: 'status', cell: ({ status }) => status },
+  { title: 'rounds', cell: ({ rounds }) => String(rounds), align: 'right' },
+  { title: 'perplexity before', cell: ({ perplexity_before }) => measured(perplexity_before, 2), align: 'right' },
+  { title: 'last', cell: ({ perplexity_last }) => measured(perplexity_last, 2), align: 'right' },
+  { title: 'best', cell: ({ perplexity_best }) => measured(perplexity_best, 2), align: 'right' },
+  { title: 'train loss', cell: ({ train_loss }) => measured(train_loss, 4), align: 'right' },
+  { title: 'up', cell: ({ uplink_bytes }) => byteSize(uplink_bytes), align: 'right' },
+  { title: 'down', cell: ({ downlink_bytes }) => byteSize(downlink_bytes), align: 'right' },
+  { title: 'time', cell: ({ seconds }) => duration(seconds), align: 'right' },
+]
