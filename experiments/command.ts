@@ -4,6 +4,7 @@
 import type { CommandDefinition } from '../shared/command-line/index.node.js'
 import { benchStepCommand } from './bench/step.js'
 import { evalCommand } from './eval.js'
+import { generateCommand } from './generate.js'
 import { inspectCommand } from './inspect/inspect.js'
 import { runCommand } from './run.js'
 import { listCommand } from './inspect/list.js'
@@ -12,6 +13,7 @@ import { validateCommand } from './validate.js'
 export const commands: readonly CommandDefinition[] = [
   benchStepCommand,
   evalCommand,
+  generateCommand,
   inspectCommand,
   listCommand,
   runCommand,

@@ -9,17 +9,14 @@ import { openBackend, threadsPerProcess } from '../shared/backend/open.node.js'
 import { defineCommand, integerFlag, type CommandContext, type Progress } from '../shared/command-line/index.node.js'
 import { UserError, unreachable } from '../shared/errors.js'
 import { graphWeights } from '../shared/graph/data.js'
-import { scaleOf } from '../shared/model/adapter.js'
 import { checkRowsFit } from '../shared/model/fit.js'
 import { lossGraph } from '../shared/model/graphs.js'
-import { targetedModules } from '../shared/model/lora.js'
 import { openModel, type ModelFolder } from '../shared/model/model.node.js'
-import { readPeftAdapter } from '../shared/model/peft.node.js'
-import { openTop, type LoraSetting } from '../shared/model/stage.js'
-import type { NamedTensors } from '../shared/tensor.js'
+import { openTop } from '../shared/model/stage.js'
 import { packBatch } from '../shared/train/batch.js'
 import { addSums, finiteOrNull, lossReport, type LossSums } from '../shared/train/metrics.js'
 import { scoredTokens, type TokenRow } from '../shared/train/rows.js'
+import { adapterFor } from './adapter-for.js'
 
 export interface EvaluationOptions {
   /** A model folder; null: the shipped model. */
@@ -64,7 +61,7 @@ export interface EvaluationResult {
  */
 export async function evaluateFile(backend: Backend, options: EvaluationOptions): Promise<EvaluationResult> {
   const model = await openModel(options.model)
-  const { lora, tensors } = options.adapter === null ? NO_ADAPTER : await readAdapter(options.adapter, model)
+  const { lora, tensors } = await adapterFor(model, options.adapter)
   const { rows, truncated } = await readTokenRows(model, options)
   const kept = rows.filter((row) => row !== null)
   if (kept.length === 0) throw nothingScored(options.data, rows.length)
@@ -95,11 +92,6 @@ export async function evaluateFile(backend: Backend, options: EvaluationOptions)
     ...(options.perRow ? { rows: rowResults(rows, groups) } : {}),
     ...(reason === undefined ? {} : { reason }),
   }
-}
-
-const NO_ADAPTER: { readonly lora: LoraSetting; readonly tensors: NamedTensors } = {
-  lora: { paths: [], scale: 1, dropout: 0 },
-  tensors: new Map(),
 }
 
 /** @param groups of the rows that were evaluated, one for each. */
@@ -143,28 +135,6 @@ async function readTokenRows(
     model.name,
   )
   return { rows, truncated: tokenised.reduce((sum, row) => sum + row.truncated, 0) }
-}
-
-async function readAdapter(folder: string, { definition: { family, config } }: ModelFolder) {
-  const linears = family.linears(config)
-  const { lora, tensors } = await readPeftAdapter(folder, ({ targetModules }) => {
-    try {
-      return targetedModules(linears, targetModules)
-    } catch (error) {
-      throw error instanceof UserError && error.code === 'TARGET_MATCHES_NOTHING' ? otherModel(folder, error) : error
-    }
-  })
-  const paths = targetedModules(linears, lora.targetModules).map(({ path }) => path)
-  return { lora: { paths, scale: scaleOf(lora), dropout: 0 }, tensors }
-}
-
-function otherModel(folder: string, { why }: UserError): UserError {
-  return new UserError({
-    code: 'ADAPTER_MISMATCH',
-    what: `the adapter of ${folder} does not fit the model`,
-    why: `it adapts linear layers that the model does not have; ${why}`,
-    fix: 'use the base model that the adapter was trained with',
-  })
 }
 
 function nothingScored(file: string, rows: number): UserError {

@@ -25,6 +25,8 @@ export interface CommandContext {
   readonly log: Log
   /** Tells what has happened: as a JSON line on stdout for scripts, else as a plain line on stderr. */
   event(record: EventRecord, text: string): void
+  /** Text for a person on stdout, as it comes and without a line's end; nothing for scripts. */
+  stream(text: string): void
   /** What the person should know but the command can live with. */
   warn(text: string): void
   /** A bar on a terminal, nothing elsewhere: plain lines come from `event`. */

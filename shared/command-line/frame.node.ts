@@ -130,6 +130,7 @@ async function runOne(
       signal: interrupt.signal,
       log: lineLog((line) => terminal.line(line), environment),
       event: (record, text) => terminal.event(record, text),
+      stream: (text) => terminal.stream(text),
       warn: (text) => terminal.event({ event: 'warning', message: text }, `warning: ${text}`),
       progress: (label, total) => terminal.progress(label, total),
       paint: (style, text) => terminal.paint(style, text),

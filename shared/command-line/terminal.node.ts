@@ -101,6 +101,11 @@ export class Terminal {
     this.isOver = true
   }
 
+  /** A piece of text on stdout, for a person. */
+  stream(text: string): void {
+    if (this.format === 'text' && !this.isOver) this.streams.stdout.write(text)
+  }
+
   /** Text on stdout, for a person. */
   text(text: string): void {
     if (text !== '' && !this.isOver) this.streams.stdout.write(text.endsWith('\n') ? text : `${text}\n`)

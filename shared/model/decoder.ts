@@ -11,8 +11,8 @@ import { addLora, defaultTerm } from './lora.js'
 import type { StageSetting } from './stage.js'
 
 export interface Decoder {
-  /** Positions so far. */
-  readonly length: number
+  /** Positions that the model has left. */
+  readonly room: number
   /**
    * Goes on with these tokens.
    * @returns logits of the token that follows them, f32 [vocabulary].
@@ -40,8 +40,8 @@ export async function openDecoder(
   const release = (): Promise<void> => backend.release(Object.values(past).filter(isHandle))
 
   return {
-    get length() {
-      return length
+    get room() {
+      return maxPositions - length
     },
     async next(ids) {
       if (length + ids.length > maxPositions) throw tooLong(length + ids.length, maxPositions)

@@ -1,5 +1,5 @@
 /**
- * @file Generates text: one token after another, until the end token or as many as asked for.
+ * @file Generates text: one token after another, until the end token, or as many as asked for, or as the model has positions for.
  */
 import type { Decoder } from './decoder.js'
 import { chooseToken, type SamplingOptions } from './sampling.js'
@@ -13,7 +13,7 @@ export interface GenerateOptions extends SamplingOptions {
 /**
  * Yields new token ids as they are chosen.
  * @param prompt at least one token.
- * @throws UserError BAD_ARGUMENT if the model runs out of positions.
+ * @throws UserError BAD_ARGUMENT if the model has too few positions for the prompt.
  */
 export async function* generateTokens(decoder: Decoder, prompt: Int32Array, options: GenerateOptions): AsyncGenerator<number, void> {
   const text = Array.from(prompt)
@@ -22,7 +22,7 @@ export async function* generateTokens(decoder: Decoder, prompt: Int32Array, opti
     const id = chooseToken(logits, text, step, options)
     text.push(id)
     yield id
-    if (id === options.eosId || step + 1 === options.maxNewTokens) return
+    if (id === options.eosId || step + 1 === options.maxNewTokens || decoder.room === 0) return
     logits = await decoder.next(Int32Array.of(id))
   }
 }

@@ -35,11 +35,13 @@ export interface Family<Config = unknown> {
   readonly name: string
   /** Values of `model_type` in config.json that this family reads. */
   readonly modelTypes: readonly string[]
+  /** Classes of transformers whose weights it reads: `architectures` in config.json names one of them, if any. */
+  readonly architectures: readonly string[]
   /** PEFT's default target modules for it. */
   readonly defaultTargets: readonly string[]
   /** PEFT's `fan_in_fan_out`: whether checkpoints store linear weights as [in, out]. */
   readonly fanInFanOut: boolean
-  /** @throws UserError MODEL_UNSUPPORTED naming a key whose value this code does not honour, MODEL_CORRUPT for wrong types. */
+  /** @throws UserError MODEL_UNSUPPORTED naming a key whose value this code does not honour, or is of a wrong type. */
   parse(config: unknown): Config
   architecture(config: Config): Architecture
   /** The checkpoint's tensors under the names transformers gives them in the language model, with their shapes. */

@@ -6,15 +6,13 @@
 import { z } from 'zod'
 import { UserError } from '../../errors.js'
 import type { GraphBuilder, Value } from '../../graph/graph.js'
+import { activationNames, activations } from './activations.js'
 import type { BatchValues, Family, LinearModule } from './family.js'
 
-const activations = {
-  gelu_new: (x: Value) => x.gelu(),
-  gelu_pytorch_tanh: (x: Value) => x.gelu(),
-  gelu: (x: Value) => x.mul(Math.SQRT1_2).erf().add(1).mul(x).mul(0.5),
-  relu: (x: Value) => x.relu(),
-} as const
-
+/**
+ * What decides the forward pass. Of transformers' other keys, reorder_and_upcast_attn orders the roundings of mixed precision, of which there is
+ * none here; the dropouts are not applied to a frozen base; the summary keys are another head's.
+ */
 const Gpt2Config = z.object({
   model_type: z.literal('gpt2'),
   vocab_size: z.int().positive(),
@@ -23,18 +21,20 @@ const Gpt2Config = z.object({
   n_layer: z.int().positive(),
   n_head: z.int().positive(),
   n_inner: z.int().positive().nullable().default(null),
-  activation_function: z.enum(Object.keys(activations) as [keyof typeof activations]).default('gelu_new'),
+  activation_function: z.enum(activationNames).default('gelu_new'),
   layer_norm_epsilon: z.number().positive().default(1e-5),
   scale_attn_weights: z.boolean().default(true),
   scale_attn_by_inverse_layer_idx: z.boolean().default(false),
   tie_word_embeddings: z.boolean().default(true),
   add_cross_attention: z.literal(false, 'cross-attention is not supported').default(false),
+  pruned_heads: z.record(z.string(), z.never('pruned heads are not supported')).default({}),
 })
 export type Gpt2Config = z.infer<typeof Gpt2Config>
 
 export const gpt2: Family<Gpt2Config> = {
   name: 'gpt2',
   modelTypes: ['gpt2'],
+  architectures: ['GPT2LMHeadModel', 'GPT2Model'],
   defaultTargets: ['c_attn'],
   fanInFanOut: true,
 
@@ -157,8 +157,10 @@ function attention(b: GraphBuilder, c: Gpt2Config, block: number, x: Value, batc
     .split(0, 3)
     .map((part) => part.reshape([batch, c.n_head, longest, headSize]))
   const scale = (c.scale_attn_weights ? 1 / Math.sqrt(headSize) : 1) / (c.scale_attn_by_inverse_layer_idx ? block + 1 : 1)
-  const mask = b.apply('causal_mask', [], { size: [longest, longest] })[0]
-  const scores = q.mul(scale).matmul(k, { transposeB: true }).add(mask)
-  const mixed = scores.softmax().matmul(v).transpose([0, 2, 1, 3]).reshape([batch, longest, c.n_embd]).pack(slots, places)
+  const keys = remember?.(`key.${block}`, k, 2) ?? k
+  const values = remember?.(`value.${block}`, v, 2) ?? v
+  const mask = b.apply('causal_mask', [], { size: [longest, keys.shape[2]] })[0]
+  const scores = q.mul(scale).matmul(keys, { transposeB: true }).add(mask)
+  const mixed = scores.softmax().matmul(values).transpose([0, 2, 1, 3]).reshape([batch, longest, c.n_embd]).pack(slots, places)
   return linear(b, `${path}.c_proj`, mixed, [c.n_embd, c.n_embd]).add(residual)
 }

@@ -1,0 +1,119 @@
+/**
+ * @file `cutlayer generate`: text of a model, with or without an adapter, or of a run, streamed as it comes.
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { openBackend, threadsPerProcess } from '../shared/backend/open.node.js'
+import { defineCommand, integerFlag, numberFlag, type CommandContext } from '../shared/command-line/index.node.js'
+import { parseConfig } from '../shared/config/parse.js'
+import { UserError } from '../shared/errors.js'
+import { decoderWeights, openDecoder } from '../shared/model/decoder.js'
+import { generateTokens } from '../shared/model/generate.js'
+import { openModel } from '../shared/model/model.node.js'
+import type { Tokenizer } from '../shared/model/tokenizer.js'
+import { adapterFor } from './adapter-for.js'
+import { findRun, readRun } from './runs.js'
+
+export const generateCommand = defineCommand({
+  usage: 'generate',
+  summary: 'text of a model, with or without an adapter, or of a run; streamed',
+  example: 'cutlayer generate --run quickstart --prompt "Fellow citizens," --max-new-tokens 60 --temperature 0.8',
+  flags: {
+    '--model <folder>': 'the model; without it and --run the shipped one',
+    '--adapter <folder>': 'a PEFT adapter of that model',
+    '--run <run>': "a run's model and its last adapter: a folder, name or id",
+    '--prompt <text>': 'what the text begins with (needed)',
+    '--max-new-tokens <n>': 'at most so many tokens [50]',
+    '--temperature <t>': '0: always the likeliest token [0]',
+    '--top-k <k>': 'only the k likeliest tokens; 0: all [0]',
+    '--top-p <p>': 'only the likeliest tokens that reach this probability together [1]',
+    '--repetition-penalty <p>': 'above 1: tokens seen before become less likely [1]',
+    '--seed <n>': 'of the random choices [42]',
+    '--engine <name>': 'onnx or reference [onnx]',
+    '--threads <count>': 'threads that compute [cores]',
+    '--output-dir <folder>': 'where the runs are [runs]',
+  },
+  options: z.object({
+    model: z.string().min(1, 'a folder').optional(),
+    adapter: z.string().min(1, 'a folder').optional(),
+    run: z.string().optional(),
+    prompt: z.string('a text'),
+    maxNewTokens: integerFlag(1, 1048576).default(50),
+    temperature: numberFlag(0, 100).default(0),
+    topK: integerFlag(0, 1048576).default(0),
+    topP: numberFlag(0, 1).default(1),
+    repetitionPenalty: numberFlag(0.01, 100).default(1),
+    seed: integerFlag(0).default(42),
+    engine: z.string().default('onnx'),
+    threads: integerFlag(1, 1024).optional(),
+    outputDir: z.string().default('runs'),
+  }),
+  async run(context, _, { model: folder, adapter, run, outputDir, engine, threads, prompt, ...options }) {
+    if (run !== undefined && (folder !== undefined || adapter !== undefined)) throw runOrModel()
+    const source = run === undefined ? { model: folder ?? null, adapter: adapter ?? null } : await sourceOfRun(run, outputDir)
+    const model = await openModel(source.model)
+    const tokenizer = await model.tokenizer()
+    const { lora, tensors } = await adapterFor(model, source.adapter)
+    const ids = tokenizer.encode(prompt, { specialTokens: true })
+    // A model goes on from something: an empty prompt begins where a text begins.
+    const start = ids.length > 0 ? ids : Int32Array.of(tokenizer.bosId ?? tokenizer.eosId ?? 0)
+    const weights = await model.weights(decoderWeights(model.definition))
+    const backend = openBackend(engine, { threads: threads ?? threadsPerProcess(1), lanes: 1 })
+    try {
+      const decoder = await openDecoder({ backend, model: model.definition, weights, lora, lane: 0 }, tensors)
+      context.stream(prompt)
+      const written = await stream(context, tokenizer, generateTokens(decoder, start, { ...options, eosId: tokenizer.eosId }))
+      context.stream('\n')
+      if (decoder.room === 0) context.warn(`the text ends here because ${model.name} has no position left`)
+      await decoder.dispose()
+      return { data: { text: written.text, token_ids: written.ids }, text: '' }
+    } finally {
+      await backend.dispose()
+    }
+  },
+})
+
+/** Writes text as soon as its characters are whole: a byte-level token may end in the middle of one. */
+async function stream(
+  context: CommandContext,
+  tokenizer: Tokenizer,
+  tokens: AsyncIterable<number>,
+): Promise<{ text: string; ids: number[] }> {
+  const ids: number[] = []
+  let text = ''
+  for await (const id of tokens) {
+    ids.push(id)
+    const whole = tokenizer.decode(ids, { skipSpecialTokens: true })
+    const piece = whole.endsWith('\ufffd') ? '' : whole.slice(text.length)
+    text += piece
+    context.stream(piece)
+    if (context.format === 'json') context.event({ event: 'token', id, text: piece }, '')
+  }
+  const rest = tokenizer.decode(ids, { skipSpecialTokens: true }).slice(text.length)
+  context.stream(rest)
+  return { text: text + rest, ids }
+}
+
+/** @throws UserError RUN_NOT_FOUND, ADAPTER_NOT_FOUND if no round of it was finished. */
+async function sourceOfRun(reference: string, outputDir: string): Promise<{ model: string | null; adapter: string }> {
+  const run = await readRun(await findRun(reference, outputDir))
+  const adapter = join(run.folder, 'adapter')
+  if (!existsSync(adapter))
+    throw new UserError({
+      code: 'ADAPTER_NOT_FOUND',
+      what: `the run ${run.name} (${run.id}) has no adapter`,
+      why: 'no round of it was finished',
+      fix: 'choose another run: see "cutlayer list"',
+    })
+  return { model: parseConfig(run.config, join(run.folder, 'config.yaml')).model.model_name_or_path, adapter }
+}
+
+function runOrModel(): UserError {
+  return new UserError({
+    code: 'BAD_ARGUMENT',
+    what: 'it is not clear which model to use',
+    why: '--run names a model and an adapter, and --model or --adapter is given too',
+    fix: 'give --run alone, or --model and --adapter',
+  })
+}

@@ -1,0 +1,99 @@
+import { describe, expect, test } from 'vitest'
+import { tensorsOf } from '../../backend/backend.js'
+import { referenceBackend } from '../../backend/reference.js'
+import { memoryWeights } from '../../backend/weights.js'
+import { graphWeights } from '../../graph/data.js'
+import { elements, i32 } from '../../tensor.js'
+import { layoutOf } from '../../train/batch.js'
+import { logitsGraph } from '../graphs.js'
+import { gpt2 } from './gpt2.js'
+
+const SMALL = { model_type: 'gpt2', vocab_size: 5, n_positions: 4, n_embd: 4, n_layer: 1, n_head: 2 }
+
+describe('a configuration of GPT-2', () => {
+  test('has the defaults of transformers where it is silent', () => {
+    expect(gpt2.parse({ ...SMALL, n_positions: undefined })).toMatchObject({
+      n_positions: 1024,
+      n_inner: null,
+      activation_function: 'gelu_new',
+      layer_norm_epsilon: 1e-5,
+      scale_attn_weights: true,
+      scale_attn_by_inverse_layer_idx: false,
+      tie_word_embeddings: true,
+    })
+  })
+
+  test('may carry keys that do not change what is computed in float32', () => {
+    const idle = { reorder_and_upcast_attn: true, attn_pdrop: 0.1, summary_type: 'mean', use_cache: false, dtype: 'float16', pruned_heads: {} }
+    expect(gpt2.parse({ ...SMALL, ...idle })).toEqual(gpt2.parse(SMALL))
+  })
+
+  test.each([
+    ['n_embd', { n_embd: undefined }],
+    ['n_layer', { n_layer: 0 }],
+    ['vocab_size', { vocab_size: '5' }],
+    ['n_inner', { n_inner: 2.5 }],
+    ['activation_function', { activation_function: 'xielu' }],
+    ['activation_function', { activation_function: 'constructor' }],
+    ['layer_norm_epsilon', { layer_norm_epsilon: 0 }],
+    ['scale_attn_weights', { scale_attn_weights: 'yes' }],
+    ['tie_word_embeddings', { tie_word_embeddings: null }],
+    ['add_cross_attention', { add_cross_attention: true }],
+    ['pruned_heads', { pruned_heads: { 0: [1] } }],
+    ['n_head', { n_head: 3 }],
+  ])('is refused for its %s in %j', (key, changed) => {
+    expect(() => gpt2.parse({ ...SMALL, ...changed })).toThrow(
+      expect.objectContaining({ code: 'MODEL_UNSUPPORTED', why: expect.stringContaining(key) }),
+    )
+  })
+})
+
+test('tensors have one name, with and without the prefix that a model without a head lacks', () => {
+  expect(gpt2.rename('h.0.attn.c_attn.weight')).toBe('transformer.h.0.attn.c_attn.weight')
+  expect(gpt2.rename('transformer.h.0.attn.c_attn.weight')).toBe('transformer.h.0.attn.c_attn.weight')
+  expect(gpt2.rename('lm_head.weight')).toBe('lm_head.weight')
+})
+
+test('the causal masks that old checkpoints carry are no weights, and the biases of attention are', () => {
+  expect(['h.0.attn.bias', 'transformer.h.0.attn.masked_bias'].map(gpt2.rename)).toEqual([null, null])
+  expect(gpt2.rename('h.0.attn.c_attn.bias')).toBe('transformer.h.0.attn.c_attn.bias')
+})
+
+test('a block is known by its absolute number', () => {
+  expect(gpt2.blockOf('transformer.h.11.mlp.c_fc.weight')).toBe(11)
+  expect(['transformer.wte.weight', 'transformer.ln_f.bias', 'lm_head.weight'].map(gpt2.blockOf)).toEqual([null, null, null])
+})
+
+test.each([
+  ['tied', {}],
+  ['untied', { tie_word_embeddings: false, n_inner: 6 }],
+])('the graph of a %s model reads the tensors that are asked of its checkpoint, in their shapes', (_, changed) => {
+  const config = gpt2.parse({ ...SMALL, ...changed })
+  const read = new Map([...graphWeights(logitsGraph({ family: gpt2, config }))].map(([name, { shape }]) => [name, shape]))
+  expect(read).toEqual(gpt2.tensors(config))
+})
+
+test('linear layers are those of the checkpoint that have a matrix', () => {
+  const config = gpt2.parse({ ...SMALL, n_layer: 2, n_inner: 6 })
+  const matrices = [...gpt2.tensors(config)].filter(([name, { length }]) => name.includes('.h.') && length === 2)
+  expect(gpt2.linears(config).map((module) => [`${module.path}.weight`, [module.in, module.out]])).toEqual(matrices)
+})
+
+test('an inner size, exact GELU, another epsilon and a head of its own give what transformers computes', async () => {
+  const options = { n_inner: 6, activation_function: 'gelu', layer_norm_epsilon: 1e-3, tie_word_embeddings: false }
+  const config = gpt2.parse({ ...SMALL, ...options })
+  // Number i of tensor t is sin(1 + i + 10 t) / 2 in float32, tensors counted in the family's order.
+  const weights = [...gpt2.tensors(config)].map(
+    ([name, shape], t) => [name, { shape, data: Float32Array.from({ length: elements(shape) }, (_, i) => 0.5 * Math.sin(1 + i + 10 * t)) }] as const,
+  )
+  const graph = logitsGraph({ family: gpt2, config })
+  const program = await referenceBackend().compile(graph, memoryWeights(new Map(weights), 'sines'), { name: 'logits' })
+  const { positions, slots, places } = layoutOf([3])
+  const [logits] = tensorsOf(await program.run({ ids: i32([3], [3, 0, 4]), positions, slots, places }), ['logits'])
+  // GPT2LMHeadModel in float64 with the same weights: transformers 5.23, PyTorch 2.13.
+  const published = [
+PUBLISHED
+  ]
+  expect(logits.shape).toEqual([3, 5])
+  published.forEach((value, i) => expect(logits.data[i]).toBeCloseTo(value, 6))
+})
