@@ -12,6 +12,7 @@ const data: DataConfig = {
   dataset: 'sotu',
   path: null,
   partition: null,
+  alpha: 0.5,
   max_length: 256,
   completion_only_loss: true,
   eval_fraction: 0.1,

@@ -7,7 +7,8 @@ import { UserError, unreachable } from '../shared/errors.js'
 import type { Tokenizer } from '../shared/model/tokenizer.js'
 import { derive } from '../shared/random.js'
 import { scoredTokens, type ClientRows, type TokenRow } from '../shared/train/rows.js'
-import { iidParts, partition, type PartitionKind } from './partition.js'
+import { iidParts } from './partition-iid.js'
+import { partition, type PartitionKind } from './partition.js'
 import { readRows, rowSource } from './rows.js'
 import type { DataSource, DataUnit, TokeniseOptions } from './source.js'
 import { MODERN_YEARS, sotuSource, type Years } from './sotu/load.js'
@@ -19,6 +20,8 @@ export interface DataConfig {
   readonly path: string | null
   /** null: natural for `sotu` and for rows with `client`, else iid. */
   readonly partition: PartitionKind | null
+  /** Concentration of the partitions `dirichlet` and `quantity`. */
+  readonly alpha: number
   readonly max_length: number
   readonly completion_only_loss: boolean
   readonly eval_fraction: number
@@ -69,7 +72,7 @@ export async function loadClientRows(options: LoadOptions): Promise<{ rows: Clie
   const wanted = part ? [part.index] : Array.from({ length: count }, (_, index) => index)
 
   const source = data.path === null ? await sotuSource(options.years ?? MODERN_YEARS) : rowSource(await readRows(data.path), data.path)
-  const parts = partition(source, { kind: data.partition, parts: count, seed })
+  const parts = partition(source, { kind: data.partition, parts: count, alpha: data.alpha, seed })
   const splits = wanted.map((index) => holdOut(parts[index], source.units.length, data, seed))
   const trainUnits = inOrder(splits.flatMap(({ train }) => train))
   const heldOut =

@@ -1,13 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { derive } from '../shared/random.js'
-import { iidParts, partition } from './partition.js'
+import { iidParts } from './partition-iid.js'
+import { partition } from './partition.js'
 import type { DataSource } from './source.js'
 
 const source = (units: readonly { owner: string | null; characters: number }[]): DataSource => ({
   name: 'rows.jsonl',
   units: units.map((unit, index) => ({
     ...unit,
+    label: null,
     place: `rows.jsonl, line ${index + 1}`,
     tokenise: () => ({ rows: [], truncated: 0, dropped: 0 }),
   })),
@@ -32,7 +34,9 @@ describe('iid', () => {
 
   test('another seed divides otherwise', () => {
     const rows = source(numbers(40).map(() => ({ owner: null, characters: 9 })))
-    expect(partition(rows, { kind: null, parts: 4, seed: 1 })).not.toEqual(partition(rows, { kind: null, parts: 4, seed: 2 }))
+    expect(partition(rows, { kind: null, parts: 4, alpha: 0.5, seed: 1 })).not.toEqual(
+      partition(rows, { kind: null, parts: 4, alpha: 0.5, seed: 2 }),
+    )
   })
 })
 
@@ -46,25 +50,25 @@ describe('natural', () => {
     fc.assert(
       fc.property(owned, fc.integer({ min: 1, max: 6 }), fc.integer(), (units, parts, seed) => {
         fc.pre(new Set(units.map(({ owner }) => owner)).size >= parts)
-        const divided = partition(source(units), { kind: 'natural', parts, seed })
+        const divided = partition(source(units), { kind: 'natural', parts, alpha: 0.5, seed })
         expect(rising(divided.flat())).toEqual(numbers(units.length))
         const holders = divided.map((part) => new Set(part.map((unit) => units[unit].owner)))
         expect(holders.reduce((sum, holder) => sum + holder.size, 0)).toBe(new Set(units.map(({ owner }) => owner)).size)
         expect(Math.min(...divided.map((part) => part.length))).toBeGreaterThan(0)
-        expect(partition(source(units), { kind: null, parts, seed: seed + 1 })).toEqual(divided)
+        expect(partition(source(units), { kind: null, parts, alpha: 0.5, seed: seed + 1 })).toEqual(divided)
       }),
     )
   })
 
   test('clients hold about as much text as each other', () => {
     const units = [50, 30, 20, 20, 10, 10].map((characters, index) => ({ owner: `owner-${index}`, characters }))
-    const divided = partition(source(units), { kind: 'natural', parts: 2, seed: 0 })
+    const divided = partition(source(units), { kind: 'natural', parts: 2, alpha: 0.5, seed: 0 })
     expect(divided.map((part) => part.reduce((sum, unit) => sum + units[unit].characters, 0))).toEqual([70, 70])
   })
 
   test('more clients than owners is an error that says how many there are', () => {
     const rows = source(['ann', 'bob', 'ann'].map((owner) => ({ owner, characters: 1 })))
-    expect(() => partition(rows, { kind: 'natural', parts: 3, seed: 0 })).toThrow(
+    expect(() => partition(rows, { kind: 'natural', parts: 3, alpha: 0.5, seed: 0 })).toThrow(
       expect.objectContaining({ code: 'CONFIG_VALUE', why: expect.stringContaining('only 2 owners') as string }),
     )
   })
@@ -72,10 +76,10 @@ describe('natural', () => {
   test('a row without an owner is an error with its line, unless the partition is iid', () => {
     const rows = source(['ann', null, 'bob'].map((owner) => ({ owner, characters: 1 })))
     for (const kind of ['natural', null] as const) {
-      expect(() => partition(rows, { kind, parts: 2, seed: 0 })).toThrow(
+      expect(() => partition(rows, { kind, parts: 2, alpha: 0.5, seed: 0 })).toThrow(
         expect.objectContaining({ code: 'DATA_ROW_INVALID', what: expect.stringContaining('line 2') as string }),
       )
     }
-    expect(partition(rows, { kind: 'iid', parts: 3, seed: 0 }).flat()).toHaveLength(3)
+    expect(partition(rows, { kind: 'iid', parts: 3, alpha: 0.5, seed: 0 }).flat()).toHaveLength(3)
   })
 })

@@ -1,37 +1,47 @@
 /**
  * @file Which client gets which units of a data set. Pure, so every process works out the same parts.
  */
-import { UserError } from '../shared/errors.js'
-import { derive, type Random } from '../shared/random.js'
+import { UserError, unreachable } from '../shared/errors.js'
+import { derive } from '../shared/random.js'
+import { iidParts } from './partition-iid.js'
+import { dirichletParts, quantityParts, shardParts } from './partition-skew.js'
 import type { DataSource } from './source.js'
 
-export type PartitionKind = 'natural' | 'iid'
+export type PartitionKind = 'natural' | 'iid' | 'dirichlet' | 'shard' | 'quantity'
 
 export interface PartitionOptions {
   /** null: natural if any unit has an owner, else iid. */
   readonly kind: PartitionKind | null
   /** Number of parts, at least 1. */
   readonly parts: number
+  /** Concentration of `dirichlet` and `quantity`: the smaller, the more the parts differ. Above 0. */
+  readonly alpha: number
   readonly seed: number
 }
 
 /**
  * The parts of a data set: for each, the numbers of its units, rising. Every unit is in exactly one.
  *
- * @throws UserError DATA_ROW_INVALID if `natural` meets a unit without an owner, CONFIG_VALUE if there are fewer owners than parts.
+ * @throws UserError DATA_ROW_INVALID if `natural` meets a unit without an owner, or only some units have a label; CONFIG_VALUE if there
+ * are fewer owners than parts; NO_TRAINING_ROWS if `dirichlet`, `shard` or `quantity` has fewer units than parts.
  */
-export function partition(source: DataSource, { kind, parts, seed }: PartitionOptions): number[][] {
-  const natural = kind === null ? source.units.some(({ owner }) => owner !== null) : kind === 'natural'
-  return natural ? naturalParts(source, parts) : iidParts(source.units.length, parts, derive(seed, 'partition', 'iid'))
-}
-
-/** Parts of a random order, whose sizes differ by at most one; with fewer units than parts, some are empty. */
-export function iidParts(units: number, parts: number, random: Random): number[][] {
-  const order = random.permutation(units)
-  return Array.from({ length: parts }, (_, part) => {
-    const taken = order.subarray(Math.floor((part * units) / parts), Math.floor(((part + 1) * units) / parts))
-    return [...taken].sort((a, b) => a - b)
-  })
+export function partition(source: DataSource, { kind, parts, alpha, seed }: PartitionOptions): number[][] {
+  const chosen = kind ?? (source.units.some(({ owner }) => owner !== null) ? 'natural' : 'iid')
+  const random = derive(seed, 'partition', chosen)
+  switch (chosen) {
+    case 'natural':
+      return naturalParts(source, parts)
+    case 'iid':
+      return iidParts(source.units.length, parts, random)
+    case 'dirichlet':
+      return dirichletParts(source, parts, alpha, random)
+    case 'shard':
+      return shardParts(source, parts, random)
+    case 'quantity':
+      return quantityParts(source, parts, alpha, random)
+    default:
+      return unreachable(`the partition ${String(chosen)}`)
+  }
 }
 
 /**

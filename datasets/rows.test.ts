@@ -16,9 +16,14 @@ describe('reading rows', () => {
   test('both forms are read, with the client they name; other keys mean nothing', () => {
     const text = '{"text": "é\\n", "id": 7}\n{"prompt": "Q:", "completion": " A", "client": "ann"}'
     expect(parseRows(bytes(text), 'rows.jsonl')).toEqual([
-      { line: 1, client: null, content: { kind: 'text', text: 'é\n' } },
-      { line: 2, client: 'ann', content: { kind: 'prompt', prompt: 'Q:', completion: ' A' } },
+      { line: 1, client: null, label: null, content: { kind: 'text', text: 'é\n' } },
+      { line: 2, client: 'ann', label: null, content: { kind: 'prompt', prompt: 'Q:', completion: ' A' } },
     ])
+  })
+
+  test('a label is a name or a number', () => {
+    const text = '{"text": "a", "label": "x"}\n{"text": "b", "label": 3}\n{"text": "c", "label": false}'
+    expect(parseRows(bytes(text), 'rows.jsonl').map(({ label }) => label)).toEqual(['x', '3', 'false'])
   })
 
   test('a byte order mark, CRLF line ends and empty lines at the end do no harm', () => {
@@ -42,6 +47,7 @@ describe('reading rows', () => {
     ['an empty text', '{"text": ""}', '"text" is empty', 2],
     ['a prompt without completion', '{"prompt": "p"}', 'no "completion"', 2],
     ['an empty completion', '{"prompt": "p", "completion": ""}', '"completion" is empty', 2],
+    ['a label of the wrong type', '{"text": "b", "label": []}', '"label" is neither', 2],
     ['a client of the wrong type', '{"text": "b", "client": 3}', '"client" is not a string', 2],
     ['messages', '{"messages": [{"role": "user", "content": "x"}]}', 'messages are planned, but not built', 2],
     ['alpaca', '{"instruction": "i", "input": "", "output": "o"}', 'alpaca are planned, but not built', 2],

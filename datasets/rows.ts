@@ -1,5 +1,5 @@
 /**
- * @file JSONL files of rows: one JSON object a line, UTF-8, in the forms {"text"} and {"prompt", "completion"}, both with an optional "client".
+ * @file JSONL files of rows: one JSON object a line, UTF-8, in the forms {"text"} and {"prompt", "completion"}, both with an optional "client" and "label".
  */
 import { open } from 'node:fs/promises'
 import { UserError } from '../shared/errors.js'
@@ -15,6 +15,8 @@ export interface DataRow {
   /** From 1. */
   readonly line: number
   readonly client: string | null
+  /** Its class, for partitions that go by it. */
+  readonly label: string | null
   readonly content: RowContent
 }
 
@@ -37,8 +39,9 @@ export async function readRows(path: string): Promise<DataRow[]> {
 
 /** The rows of a file as a data set: each row a unit, owned by its `client`. */
 export function rowSource(rows: readonly DataRow[], file: string): DataSource {
-  const units = rows.map(({ line, client, content }): DataUnit => ({
+  const units = rows.map(({ line, client, label, content }): DataUnit => ({
     owner: client,
+    label,
     place: `${file}, line ${line}`,
     characters: content.kind === 'text' ? content.text.length : content.prompt.length + content.completion.length,
     tokenise: (tokenizer, options) => tokeniseRow(content, tokenizer, options),
@@ -106,8 +109,18 @@ function parseRow(text: string, file: string, line: number): DataRow {
     return value
   }
   const client = row.client === undefined ? null : stringAt('client')
-  if (forms[0].name === 'text') return { line, client, content: { kind: 'text', text: stringAt('text') } }
-  return { line, client, content: { kind: 'prompt', prompt: stringAt('prompt'), completion: stringAt('completion') } }
+  const label = labelOf(row.label, file, line)
+  if (forms[0].name === 'text') return { line, client, label, content: { kind: 'text', text: stringAt('text') } }
+  return { line, client, label, content: { kind: 'prompt', prompt: stringAt('prompt'), completion: stringAt('completion') } }
+}
+
+/** A class by name or number. */
+function labelOf(value: unknown, file: string, line: number): string | null {
+  if (value === undefined) return null
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
+  if (typeof value !== 'string') throw invalid(file, line, '"label" is neither a string nor a number')
+  if (value === '') throw invalid(file, line, '"label" is empty')
+  return value
 }
 
 function parseObject(text: string, file: string, line: number): Record<string, unknown> {

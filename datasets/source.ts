@@ -23,6 +23,8 @@ export interface Tokenised {
 export interface DataUnit {
   /** Whose it is, for the partition `natural`; null where it says nothing. */
   readonly owner: string | null
+  /** Its class, for the partitions `dirichlet` and `shard`; null where it says nothing. */
+  readonly label: string | null
   /** Where it comes from, for errors, as "rows.jsonl, line 3". */
   readonly place: string
   /** Its size in characters, which clients' shares are balanced by. */

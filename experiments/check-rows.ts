@@ -13,7 +13,7 @@ export async function checkRows(config: Config, model: Pick<ModelFolder, 'tokeni
   const { data, train, federation } = config
   await model.tokenizer()
   const source = data.path === null ? await sotuSource() : rowSource(await readRows(data.path), data.path)
-  const parts = partition(source, { kind: data.partition, parts: federation.num_clients, seed: train.seed })
+  const parts = partition(source, { kind: data.partition, parts: federation.num_clients, alpha: data.alpha, seed: train.seed })
   if (clientCount(config) > 1 && parts.some((units) => units.length === 0))
     throw new UserError({
       code: 'NO_TRAINING_ROWS',

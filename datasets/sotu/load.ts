@@ -41,6 +41,7 @@ export async function sotuSource(years: Years = MODERN_YEARS): Promise<DataSourc
   const speeches = await loadSpeeches(years)
   const units = speeches.map(({ year, president, text }) => ({
     owner: president,
+    label: null,
     place: `sotu, ${president} ${year}`,
     characters: text.length,
     tokenise: tokeniseDocument.bind(null, text),

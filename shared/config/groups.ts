@@ -55,8 +55,9 @@ export const DataGroup = z.strictObject({
   /** A JSONL file of rows, in place of `dataset`. */
   path: path.nullable().default(null),
   /** null: natural for `sotu` and for rows with `client`, else iid. */
-  partition: z.enum(['natural', 'iid']).nullable().default(null),
-  alpha: z.number().positive().default(0.5),
+  partition: z.enum(['natural', 'iid', 'dirichlet', 'shard', 'quantity']).nullable().default(null),
+  /** Concentration of the partitions dirichlet and quantity: the smaller, the more the clients differ. */
+  alpha: z.number().min(1e-6).max(1e6).default(0.5),
   /** Tokens of a row; longer rows are cut at the end. */
   max_length: z.int().min(2).max(1048576).default(256),
   completion_only_loss: z.boolean().default(true),

@@ -47,12 +47,6 @@ export const NOT_BUILT: readonly Planned[] = [
   { key: 'lora.init_from', asksForIt: isText, instead: 'no value: every run starts from a fresh adapter' },
   { key: 'data.dataset', asksForIt: isScript, instead: 'sotu, or data.path with a JSONL file' },
   { key: 'data.path', asksForIt: isScript, instead: 'a JSONL file' },
-  { key: 'data.partition', asksForIt: oneOf('dirichlet', 'shard', 'quantity'), instead: 'natural or iid' },
-  {
-    key: 'data.alpha',
-    asksForIt: (value) => typeof value === 'number' && value !== 0.5,
-    instead: 'no value: it shapes the dirichlet partition',
-  },
   { key: 'train.seed', asksForIt: Array.isArray, instead: 'one number, and one run for each seed' },
   { key: 'federation.strategy', asksForIt: (value) => oneOf(...STRATEGIES)(value) || isScript(value), instead: 'fedavg' },
   { key: 'federation.on_client_loss', asksForIt: oneOf('restart_round'), instead: 'continue' },
