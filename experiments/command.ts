@@ -3,19 +3,25 @@
  */
 import type { CommandDefinition } from '../shared/command-line/index.node.js'
 import { benchStepCommand } from './bench/step.js'
+import { compareCommand } from './compare.js'
 import { evalCommand } from './eval.js'
+import { exportCommand } from './export.js'
 import { generateCommand } from './generate.js'
 import { inspectCommand } from './inspect/inspect.js'
 import { runCommand } from './run.js'
 import { listCommand } from './inspect/list.js'
+import { schemaCommand } from './schema.js'
 import { validateCommand } from './validate.js'
 
 export const commands: readonly CommandDefinition[] = [
   benchStepCommand,
+  compareCommand,
   evalCommand,
+  exportCommand,
   generateCommand,
   inspectCommand,
   listCommand,
   runCommand,
+  schemaCommand,
   validateCommand,
 ]
