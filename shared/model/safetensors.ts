@@ -154,7 +154,32 @@ function compareCodeUnits(a: string, b: string): number {
 }
 
 /**
- * A whole file: larger element types first (so that each tensor is aligned to its own), then by name; the header is padded to 8 bytes.
+ * What stands in a file before the tensors' bytes: prefix and header, padded to 8 bytes.
+ *
+ * @param tensors in the order of their bytes, which follow without a gap.
+ */
+export function formatHeader(
+  tensors: Iterable<{ readonly name: string; readonly dtype: string; readonly shape: readonly number[]; readonly bytes: number }>,
+  metadata?: Readonly<Record<string, string>>,
+): Uint8Array<ArrayBuffer> {
+  const entries: [string, unknown][] = metadata ? [['__metadata__', metadata]] : []
+  let dataBytes = 0
+  for (const { name, dtype, shape, bytes } of tensors) {
+    if (name === '__metadata__') unreachable('a tensor cannot be called __metadata__')
+    entries.push([name, { dtype, shape, data_offsets: [dataBytes, dataBytes + bytes] }])
+    dataBytes += bytes
+  }
+  // Written by hand: a plain object would put names that look like numbers first.
+  const json = new TextEncoder().encode(`{${entries.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(',')}}`)
+  const headerBytes = Math.ceil(json.length / 8) * 8
+  const header = new Uint8Array(PREFIX_BYTES + headerBytes).fill(0x20)
+  new DataView(header.buffer).setBigUint64(0, BigInt(headerBytes), true)
+  header.set(json, PREFIX_BYTES)
+  return header
+}
+
+/**
+ * A whole file: larger element types first (so that each tensor is aligned to its own), then by name.
  * The same tensors give the same bytes, in whatever order they come.
  */
 export function serializeSafetensors(
@@ -164,23 +189,17 @@ export function serializeSafetensors(
   const sorted = [...tensors].sort(
     ([nameA, a], [nameB, b]) => DTYPE_BYTES[b.dtype] - DTYPE_BYTES[a.dtype] || compareCodeUnits(nameA, nameB),
   )
-  const entries: [string, unknown][] = metadata ? [['__metadata__', metadata]] : []
-  let dataBytes = 0
   for (const [name, { dtype, shape, bytes }] of sorted) {
-    if (name === '__metadata__') unreachable('a tensor cannot be called __metadata__')
     if (bytes.length !== elements(shape) * DTYPE_BYTES[dtype])
       unreachable(`${bytes.length} bytes for ${name}, ${dtype} [${shape.join(', ')}]`)
-    entries.push([name, { dtype, shape, data_offsets: [dataBytes, dataBytes + bytes.length] }])
-    dataBytes += bytes.length
   }
-  // Written by hand: a plain object would put names that look like numbers first.
-  const json = new TextEncoder().encode(`{${entries.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(',')}}`)
-  const headerBytes = Math.ceil(json.length / 8) * 8
-  const file = new Uint8Array(PREFIX_BYTES + headerBytes + dataBytes)
-  new DataView(file.buffer).setUint32(0, headerBytes, true)
-  file.set(json, PREFIX_BYTES)
-  file.fill(0x20, PREFIX_BYTES + json.length, PREFIX_BYTES + headerBytes)
-  let offset = PREFIX_BYTES + headerBytes
+  const header = formatHeader(
+    sorted.map(([name, { dtype, shape, bytes }]) => ({ name, dtype, shape, bytes: bytes.length })),
+    metadata,
+  )
+  const file = new Uint8Array(sorted.reduce((total, [, { bytes }]) => total + bytes.length, header.length))
+  file.set(header)
+  let offset = header.length
   for (const [, { bytes }] of sorted) {
     file.set(bytes, offset)
     offset += bytes.length
