@@ -25,6 +25,7 @@ export class Aggregation {
   private encoded: TensorMap | null = null
   /** `optimizer_state: average`: the mean of the clients' moments, which the next round starts from. */
   private moments: OptimizerState | null = null
+  private encodedMoments: CodedMoments | null = null
   /** The last round of whose mean each client was part; where its kept moments are from. */
   private readonly keptRounds = new Map<ClientId, number>()
   /** Of this round. They outlive the connection: a client that has replied may leave. */
@@ -57,7 +58,7 @@ export class Aggregation {
   startOf(client: ClientId): Pick<MessageOf<'round-start'>, 'adapter' | 'moments' | 'keep_from'> {
     return {
       adapter: this.coded,
-      moments: this.moments && encodeMoments(this.moments),
+      moments: this.codedMoments(),
       keep_from: this.federation.optimizer_state === 'keep' ? (this.keptRounds.get(client) ?? null) : null,
     }
   }
@@ -77,6 +78,11 @@ export class Aggregation {
     })
   }
 
+  private codedMoments(): CodedMoments | null {
+    this.encodedMoments ??= this.moments && encodeMoments(this.moments)
+    return this.encodedMoments
+  }
+
   /** @returns the replies that were merged, weighted. @throws UserError what the strategy throws. */
   merge(round: number, clients: readonly ClientId[]): readonly AdapterReply[] {
     const replies = clients.map((client) => {
@@ -93,7 +99,7 @@ export class Aggregation {
     this.current = new Map(
       [...this.current.keys()].map((name) => [name, adapter.get(name) ?? unreachable(`${name} was lost in the merge`)]),
     )
-    this.encoded = null
+    this.encoded = this.encodedMoments = null
     this.moments = this.federation.optimizer_state === 'average' ? moments : null
     for (const client of clients) this.keptRounds.set(client, round)
     this.replies.clear()

@@ -7,11 +7,11 @@ import type { ClientMessage, MessageOf } from '../shared/protocol/messages.js'
 import type { Aggregation } from './aggregation.js'
 import { invalid } from './invalid.js'
 import type { RunObserver } from './observer.js'
-import { isAdapterAwaited, isAwaited, isEvaluationAwaited, isStepAwaited } from './round-queries.js'
+import { isAdapterAwaited, isAwaited, isEvaluationAwaited, isReportAwaited, isStepAwaited, stepsOfClient } from './round-queries.js'
 import type { RoundRecords } from './round-records.js'
 import type { RoundRunner } from './round-runner.js'
 import type { ClientId, RoundSettings } from './round-state.js'
-import { requestKey, type Roster } from './roster.js'
+import { requestKey, requestPrefix, type Roster } from './roster.js'
 import type { StepEngine } from './step-engine.js'
 
 export interface ClientMessagesOptions {
@@ -28,6 +28,9 @@ export interface ClientMessagesOptions {
 }
 
 export class ClientMessages {
+  /** The last report of each client that makes its steps alone. */
+  private readonly reports = new Map<ClientId, MessageOf<'step'>>()
+
   constructor(private readonly options: ClientMessagesOptions) {}
 
   /** @throws UserError what is wrong with the message. */
@@ -67,10 +70,12 @@ export class ClientMessages {
   }
 
   private ready(client: ClientId, { examples, tokens, eval_examples }: MessageOf<'ready'>): void {
-    const { records, rounds } = this.options
+    const { settings, records, rounds } = this.options
     // Its weight in the mean would be nothing, or not a number.
     if (examples === 0 || tokens === 0) throw noTrainingRows(client)
     if (rounds.state.members.get(client)?.counts) return
+    // The round is as long as its longest client, and places in the schedule are whole numbers.
+    if (!Number.isSafeInteger(stepsOfClient(settings, examples) * settings.rounds)) throw invalid(`a count of ${examples} training rows`)
     const counts = { examples, tokens, evalExamples: eval_examples }
     records.introduce(client, counts)
     rounds.dispatch({ type: 'ready', client, counts })
@@ -88,12 +93,24 @@ export class ClientMessages {
       engine.take(client, message)
       return rounds.dispatch({ ...message, client })
     }
-    if (!isEvaluationAwaited(state, { ...message, client }) || !roster.begin(client, request)) return
+    if (!isEvaluationAwaited(state, { ...message, client })) return
+    const asked = roster.askedBy(client)
+    if (asked === request) return
+    // One batch at a time: a queue of them would fill the server's memory.
+    if (asked?.startsWith(requestPrefix(message))) throw invalid('a held-out batch before it had the answer to the last one')
+    roster.begin(client, request)
     const link = roster.linkOf(client)
     engine.evaluate(message).then(
       (reply) => roster.linkOf(client) === link && roster.answer(client, request, reply),
       (error: unknown) => onUnusable(client, link, error),
     )
+  }
+
+  private isNewReport(client: ClientId, report: MessageOf<'step'>): boolean {
+    const { rounds } = this.options
+    if (!isReportAwaited(rounds.state, { ...report, client }) || !placeAfter(report, this.reports.get(client))) return false
+    this.reports.set(client, report)
+    return true
   }
 
   private step(client: ClientId, message: MessageOf<'step'>): void {
@@ -104,13 +121,19 @@ export class ClientMessages {
     if (message.outcome === 'updated') {
       const seen = engine.takeSeen({ client, step })
       // Where the server computes the steps, it knows which there were.
-      if (seen || !settings.remoteSteps) records.clientStep(client, message, seen)
+      if (seen || (!settings.remoteSteps && this.isNewReport(client, message))) records.clientStep(client, message, seen)
       return
     }
     if (!isStepAwaited(settings, state, { ...message, client })) return
+    if (!settings.remoteSteps && !this.isNewReport(client, message)) return
     observer.event({ event: 'step-skipped', client, round, step, reason: 'no scored token' })
     rounds.dispatch({ type: 'skipped', client, round, attempt, step })
   }
+}
+
+/** Steps that a client makes alone are taken as it tells them, each once and in order. */
+function placeAfter(report: MessageOf<'step'>, last: MessageOf<'step'> | undefined): boolean {
+  return !last || report.round !== last.round || report.attempt !== last.attempt || report.step > last.step
 }
 
 function noTrainingRows(client: ClientId): UserError {

@@ -12,7 +12,10 @@ const SHOWN: Readonly<Record<string, (event: RunEvent) => string>> = {
   join: ({ client }) => `${client} has joined`,
   leave: ({ client, reason }) => `${client} has left: ${reason}`,
   refused: ({ client, reason }) => `${client ?? 'a client'} was refused: ${reason}`,
-  deadline: ({ client, round, step }) => `${client} missed the deadline of round ${round}, step ${Number(step)}`,
+  'connection-lost': ({ client }) => `${client}: connection lost, waiting for it`,
+  retry: ({ client }) => `${client}: connected again`,
+  deadline: ({ client, round, step }) =>
+    `${client} missed the deadline of ${typeof step === 'number' ? `round ${round}, step ${step}` : `the evaluation of round ${round}`}`,
   missing: ({ client, round, reason }) => `${client} is not in round ${round}'s mean: ${reason}`,
 }
 

@@ -10,7 +10,14 @@ interface Connected {
   readonly link: ServerLink
   /** The request that is being worked on. */
   asked: string | null
-  answered: { readonly request: string; readonly reply: ServerMessage } | null
+  answered: Answer | null
+}
+
+interface Answer {
+  readonly request: string
+  readonly reply: ServerMessage
+  /** Whether the client does not hold it yet; it will come to, or the link close. */
+  isUnderWay: boolean
 }
 
 export class Roster {
@@ -38,33 +45,48 @@ export class Roster {
 
   /** Sends to a client that may just be leaving; its link then closes, which is what counts. */
   send(client: ClientId, message: ServerMessage): void {
+    void this.deliver(client, message)
+  }
+
+  private sendAnswer(client: ClientId, answer: Answer): void {
+    answer.isUnderWay = true
+    void this.deliver(client, answer.reply).then(() => (answer.isUnderWay = false))
+  }
+
+  private async deliver(client: ClientId, message: ServerMessage): Promise<void> {
     const link = this.linkOf(client)
-    link?.send(message).catch((error: unknown) => {
+    await link?.send(message).catch((error: unknown) => {
       if (error instanceof UserError && error.code === 'MESSAGE_TOO_LARGE') this.onUndeliverable(client, link, error)
     })
   }
 
-  /** Notes the request that is being worked on; @returns false for a repeat of it. */
-  begin(client: ClientId, request: string): boolean {
+  /** The request of this client that is being worked on. */
+  askedBy(client: ClientId): string | null {
+    return this.clients.get(client)?.asked ?? null
+  }
+
+  /** Notes the request that is being worked on. */
+  begin(client: ClientId, request: string): void {
     const connected = this.clients.get(client)
-    if (!connected || connected.asked === request) return false
-    connected.asked = request
-    return true
+    if (connected) connected.asked = request
   }
 
   /** Answers a request that was answered before; @returns false if it was not the last one. */
   answerAgain(client: ClientId, request: string): boolean {
     const answered = this.clients.get(client)?.answered
     if (answered?.request !== request) return false
-    this.send(client, answered.reply)
+    // A client that asks again and again and reads nothing must not fill the server's memory.
+    if (!answered.isUnderWay) this.sendAnswer(client, answered)
     return true
   }
 
   /** Sends the answer to a request, and keeps it until the client's next one is answered. */
   answer(client: ClientId, request: string, reply: ServerMessage): void {
     const connected = this.clients.get(client)
-    if (connected) connected.answered = { request, reply }
-    this.send(client, reply)
+    if (!connected) return
+    connected.answered = { request, reply, isUnderWay: false }
+    if (connected.asked === request) connected.asked = null
+    this.sendAnswer(client, connected.answered)
   }
 
   /** Says the last word to every client and closes its link; a client that cannot be reached keeps no other waiting. */
@@ -95,12 +117,11 @@ export async function farewell(link: ServerLink, { reason, message, error }: Far
 }
 
 /** Tells requests apart: a repeat has the same key. */
-export function requestKey({
-  purpose,
-  round,
-  attempt,
-  step,
-  micro,
-}: Pick<Activations, 'purpose' | 'round' | 'attempt' | 'step' | 'micro'>): string {
-  return `${purpose}/${round}/${attempt}/${step}/${micro}`
+export function requestKey(request: Pick<Activations, 'purpose' | 'round' | 'attempt' | 'step' | 'micro'>): string {
+  return `${requestPrefix(request)}${request.step}/${request.micro}`
+}
+
+/** What the keys of all requests of one round's training, or evaluation, begin with. */
+export function requestPrefix({ purpose, round, attempt }: Pick<Activations, 'purpose' | 'round' | 'attempt'>): string {
+  return `${purpose}/${round}/${attempt}/`
 }

@@ -27,6 +27,7 @@ const NOTHING: LossSums = { nll: 0, tokens: 0, bytes: 0 }
 
 export class RoundMetrics {
   private readonly clients = new Map<ClientId, ClientNumbers>()
+  private isEvaluated = false
   private merged: { replies: number; missing: readonly Missing[] } | null = null
 
   /** @param nll summed over the step's scored tokens; null when it is not a number. */
@@ -38,6 +39,10 @@ export class RoundMetrics {
 
   seconds(client: ClientId, seconds: RoundClient['seconds']): void {
     this.of(client).seconds = seconds
+  }
+
+  startEvaluation(): void {
+    this.isEvaluated = true
   }
 
   evaluation(client: ClientId, sums: LossSums): void {
@@ -56,6 +61,7 @@ export class RoundMetrics {
     const reasons = [
       ...(facts.round > 0 && train.loss === null && train.reason ? [`train_loss: ${train.reason}`] : []),
       ...(evaluated.length > 0 && evaluation.reason ? [`eval_loss: ${evaluation.reason}`] : []),
+      ...(evaluated.length === 0 && this.isEvaluated ? ['eval_loss: no client was in when the evaluation ended'] : []),
     ]
     return {
       round: facts.round,

@@ -32,7 +32,13 @@ export function isAwaited(settings: RoundSettings, state: RoundState, request: I
 /** Whether the client may still say that it skips this step. */
 export function isStepAwaited(settings: RoundSettings, state: RoundState, report: InRound & { step: number }): boolean {
   const participant = participantOf(state, report)
-  return settings.remoteSteps ? owesStep(participant, report.step) : participant?.state === 'working'
+  return settings.remoteSteps ? owesStep(participant, report.step) : isReportAwaited(state, report)
+}
+
+/** Whether the client, which makes its steps alone, may report on this one. */
+export function isReportAwaited(state: RoundState, report: InRound & { step: number }): boolean {
+  const participant = participantOf(state, report)
+  return participant?.state === 'working' && report.step < participant.steps
 }
 
 /** Whether the client has made its steps and owes its adapter. */
@@ -43,6 +49,11 @@ export function isAdapterAwaited(settings: RoundSettings, state: RoundState, upd
 /** Whether the client was asked to evaluate and has not answered. */
 export function isEvaluationAwaited(state: RoundState, answer: InRound): boolean {
   return state.phase.kind === 'evaluating' && isCurrent(state, answer) && state.phase.waiting.includes(answer.client)
+}
+
+/** Local steps that a client with so many training rows makes in a round: ceil(rows / rows of a step) * epochs, or the fixed number. */
+export function stepsOfClient({ localSteps, localEpochs, rowsPerStep }: RoundSettings, examples: number): number {
+  return localSteps ?? Math.ceil(examples / rowsPerStep) * localEpochs!
 }
 
 export function owesAdapter({ remoteSteps }: RoundSettings, participant: Participant | undefined): boolean {

@@ -29,6 +29,8 @@ export class RoundRecords {
   private metrics = new RoundMetrics()
   private startedAt: number
   private lastTrafficRound = -1
+  /** The last attempt of each round whose traffic is not yet written. */
+  private readonly attempts = new Map<number, number>()
 
   constructor(
     private readonly config: Config,
@@ -40,8 +42,12 @@ export class RoundRecords {
   }
 
   /** Books a message that has crossed a client's link. */
-  traffic(client: ClientId, message: ClientMessage | ServerMessage, traffic: Traffic, current: InRound): void {
-    this.ledger.add(placeOf(message, client, current), traffic)
+  traffic(client: ClientId, message: ClientMessage | ServerMessage, traffic: Traffic, { round, attempt }: InRound): void {
+    this.attempts.set(round, attempt)
+    const place = placeOf(message, client, { round, attempt })
+    // What is acknowledged after its round's lines are written, or names a round that is yet to come, counts where the run is.
+    const isOpen = place.attempt <= (this.attempts.get(place.round) ?? -1)
+    this.ledger.add(isOpen ? place : { client, round, attempt }, traffic)
   }
 
   /** A client's own counts, which its lines show also after it has left. */
@@ -54,13 +60,23 @@ export class RoundRecords {
     this.startedAt = this.clock.now()
   }
 
+  /** Clients were asked to evaluate. Waiting for clients to join is no part of the evaluation before training. */
+  startEvaluation(round: number): void {
+    if (round === 0) this.startedAt = this.clock.now()
+    this.metrics.startEvaluation()
+  }
+
   /** @param seen what the server knows better than the report; null where the client made the step alone. */
   clientStep(client: ClientId, { round, attempt, step, lr, grad_norm, ...report }: MessageOf<'step'>, seen: StepSeen | null): void {
     const { nll, tokens, topGradNorm } = seen ?? { ...report, topGradNorm: null }
     this.metrics.step(client, nll, tokens)
     if (!this.isLogged(step)) return
     const loss = nll === null || tokens === 0 ? null : nll / tokens
-    this.observer.step({ round, attempt, step, client, loss, tokens, lr, grad_norm, top_grad_norm: topGradNorm })
+    const missing = Object.entries({ loss, grad_norm }).flatMap(([name, value]) =>
+      value === null ? [`${name} is not a finite number`] : [],
+    )
+    const reason = missing.length > 0 ? { reason: missing.join('; ') } : {}
+    this.observer.step({ round, attempt, step, client, loss, tokens, lr, grad_norm, top_grad_norm: topGradNorm, ...reason })
   }
 
   /** A joint top's own step. */
@@ -105,6 +121,7 @@ export class RoundRecords {
     for (let round = this.lastTrafficRound + 1; round <= upTo; round++) {
       this.observer.traffic(this.ledger.lines(round))
       this.ledger.forget(round)
+      this.attempts.delete(round)
       this.lastTrafficRound = round
     }
   }

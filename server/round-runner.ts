@@ -133,17 +133,20 @@ export class RoundRunner {
     const { state, effects } = advanceRounds(this.options.settings, this.selection, before, event)
     this.current = state
     // A round that is over is the one before: the machine may have begun the next.
-    for (const effect of effects) if (!this.ended) this.carryOut(effect, effect.type === 'round-over' ? before : state)
+    for (const effect of effects) if (!this.ended) this.carryOut(effect, isOfRoundBefore(effect) ? before : state)
   }
 
   private carryOut(effect: RoundEffect, { round, attempt }: RoundState): void {
-    const { config, roster, engine, aggregation, observer, clock } = this.options
+    const { config, roster, engine, aggregation, records, observer, clock } = this.options
     switch (effect.type) {
       case 'evaluate': {
+        records.startEvaluation(round)
         for (const client of effect.clients)
           roster.send(client, { type: 'evaluate', round, attempt, adapter: aggregation.coded, max_batches: config.eval.max_eval_batches })
         return
       }
+      case 'skip-evaluation':
+        return observer.event({ event: 'deadline', client: effect.client, round, reason: effect.reason })
       case 'start-round':
         return this.startRound(effect.clients)
       case 'compute': {
@@ -172,7 +175,7 @@ export class RoundRunner {
       case 'merge':
         return this.merge(effect)
       case 'round-over': {
-        const { train_loss, eval_loss } = this.options.records.roundOver(round, attempt)
+        const { train_loss, eval_loss } = records.roundOver(round, attempt)
         for (const client of roster.ids) roster.send(client, { type: 'round-end', round, attempt, train_loss, eval_loss })
         return
       }
@@ -234,6 +237,10 @@ export class RoundRunner {
     records.merged(round, replies.length, missing)
     void Promise.resolve(observer.adapter(round, this.options.adapter())).then(() => this.dispatch({ type: 'merged' }))
   }
+}
+
+function isOfRoundBefore({ type }: RoundEffect): boolean {
+  return type === 'round-over' || type === 'skip-evaluation'
 }
 
 /** What clients and people are told of an error that is none of theirs. */

@@ -24,6 +24,7 @@ export interface RoundSettings {
   readonly minReplies: number
   readonly evaluateEvery: number
   readonly stepDeadlineMs: number | null
+  /** Of a round's training, and again of its evaluation. */
   readonly roundDeadlineMs: number | null
   /** How long a round's start waits for clients that have gone. */
   readonly gatherMs: number
@@ -119,6 +120,7 @@ export type RoundEvent =
       readonly client: ClientId | null
     }
   | { readonly type: 'round-deadline'; readonly round: number; readonly attempt: number }
+  | { readonly type: 'evaluation-deadline'; readonly round: number; readonly attempt: number }
   | { readonly type: 'gather-deadline'; readonly round: number }
 
 export interface Missing {
@@ -128,6 +130,8 @@ export interface Missing {
 
 export type RoundEffect =
   | { readonly type: 'evaluate'; readonly clients: readonly ClientId[] }
+  /** The evaluation ends without this client. */
+  | { readonly type: 'skip-evaluation'; readonly client: ClientId; readonly reason: string }
   | { readonly type: 'start-round'; readonly clients: readonly { readonly client: ClientId; readonly steps: number }[] }
   /** Run the top on the micro-batch that this client sent. */
   | { readonly type: 'compute'; readonly client: ClientId; readonly step: number; readonly micro: number }

@@ -76,6 +76,7 @@ class Rules implements Watcher {
         this.isOver = true
         return
       case 'timer':
+      case 'skip-evaluation':
         return
     }
   }

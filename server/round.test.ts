@@ -306,6 +306,26 @@ describe('a deadline', () => {
     expect(machine.take('top-step')).toEqual([{ type: 'top-step', step: 0, clients: ['b'] }])
   })
 
+  test('of an evaluation leaves those out who are late, and the run goes on', () => {
+    const machine = new Machine({ roundDeadlineMs: 5000 }, { evaluate: (able) => able }).join('a', 'b')
+    const [{ event, ms }] = machine.take('timer')
+    expect(ms).toBe(5000)
+    machine.tell({ type: 'evaluation', client: 'a', round: 0, attempt: 0 }, event)
+    expect(machine.take('skip-evaluation')).toEqual([{ type: 'skip-evaluation', client: 'b', reason: 'evaluation deadline' }])
+    expect(machine.take('round-over')).toHaveLength(1)
+    expect(machine.state).toMatchObject({ round: 1, phase: { kind: 'training' } })
+    // It is the evaluation's own, and long over.
+    machine.tell(event, { type: 'evaluation', client: 'b', round: 0, attempt: 0 })
+    expect(machine.take('round-over')).toEqual([])
+  })
+
+  test('of an evaluation that nobody has answered ends it all the same', () => {
+    const machine = new Machine({ roundDeadlineMs: 5000, minReplies: 2 }, { evaluate: (able) => able }).join('a', 'b')
+    machine.tell({ type: 'evaluation-deadline', round: 0, attempt: 0 })
+    expect(machine.take('skip-evaluation').map(({ client }) => client)).toEqual(['a', 'b'])
+    expect(machine.state.round).toBe(1)
+  })
+
   test('of a step means nothing where clients make their steps alone', () => {
     const machine = new Machine({ ...settings, remoteSteps: false }).join('a', 'b', 'c')
     machine.tell(skip(machine, 'a', 0)).stepDeadline(0)

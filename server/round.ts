@@ -18,7 +18,7 @@ import type {
   TrainingPhase,
   Transition,
 } from './round-state.js'
-import { isCurrent, owesAdapter, readyClients } from './round-queries.js'
+import { isCurrent, owesAdapter, readyClients, stepsOfClient } from './round-queries.js'
 import { computed, openSteps, received, roundOverdue, skipped, stepOverdue, stepsOf, takeOut, update, type Steps } from './round-steps.js'
 
 export function initialRounds(): RoundState {
@@ -46,6 +46,10 @@ export function advanceRounds(settings: RoundSettings, selection: Selection, sta
       return state.phase.kind === 'merging' ? afterMerge(settings, selection, state) : { state, effects: [] }
     case 'evaluation':
       return isCurrent(state, event) ? evaluated(settings, selection, state, event.client) : { state, effects: [] }
+    case 'evaluation-deadline':
+      return state.phase.kind === 'evaluating' && isCurrent(state, event)
+        ? evaluationOverdue(settings, selection, state, state.phase.waiting)
+        : { state, effects: [] }
     case 'gather-deadline':
       return state.phase.kind === 'gathering' && state.round === event.round
         ? fail(state, tooFewLeft(settings, state))
@@ -125,7 +129,21 @@ function evaluate(settings: RoundSettings, selection: Selection, state: RoundSta
   const clients = selection.evaluate(able, state.round)
   if (!isChoiceOf(able, clients)) return fail(state, badSelection(state, 'evaluate', clients))
   if (clients.length === 0) return endRound(settings, selection, state)
-  return { state: { ...state, phase: { kind: 'evaluating', waiting: clients } }, effects: [{ type: 'evaluate', clients }] }
+  const effects: RoundEffect[] = [{ type: 'evaluate', clients }]
+  if (settings.roundDeadlineMs !== null)
+    effects.push({
+      type: 'timer',
+      ms: settings.roundDeadlineMs,
+      event: { type: 'evaluation-deadline', round: state.round, attempt: state.attempt },
+    })
+  return { state: { ...state, phase: { kind: 'evaluating', waiting: clients } }, effects }
+}
+
+/** Ends an evaluation without those who are late. It changes no adapter, so it need not wait for `min_replies`. */
+function evaluationOverdue(settings: RoundSettings, selection: Selection, state: RoundState, late: readonly ClientId[]): Transition {
+  const skips = late.map((client): RoundEffect => ({ type: 'skip-evaluation', client, reason: 'evaluation deadline' }))
+  const { state: after, effects } = endRound(settings, selection, { ...state, phase: { kind: 'evaluating', waiting: [] } })
+  return { state: after, effects: [...skips, ...effects] }
 }
 
 function evaluated(settings: RoundSettings, selection: Selection, state: RoundState, client: ClientId): Transition {
@@ -198,9 +216,8 @@ function leastClients(settings: RoundSettings): number {
   return Math.max(settings.minTrain, settings.minReplies)
 }
 
-/** ceil(examples / rows of a step) * epochs, or the fixed number. */
-function ownSteps({ localSteps, localEpochs, rowsPerStep }: RoundSettings, { counts }: Member): number {
-  return localSteps ?? Math.ceil(counts!.examples / rowsPerStep) * localEpochs!
+function ownSteps(settings: RoundSettings, { counts }: Member): number {
+  return stepsOfClient(settings, counts!.examples)
 }
 
 function lose(settings: RoundSettings, selection: Selection, state: RoundState, client: ClientId, reason: string): Transition {

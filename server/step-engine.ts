@@ -50,6 +50,8 @@ export class StepEngine {
   private readonly waiting = new Map<string, Waiting>()
   private readonly answers = new Map<string, MessageOf<'gradients'>>()
   private readonly seen = new Map<string, StepSeen>()
+  /** Of the steps that have begun: all micro-batches of one are divided by the same. */
+  private readonly normalizers = new Map<string, number>()
 
   constructor(private readonly options: StepEngineOptions) {}
 
@@ -58,11 +60,16 @@ export class StepEngine {
     this.waiting.clear()
     this.answers.clear()
     this.seen.clear()
+    this.normalizers.clear()
   }
 
   /** Reads a micro-batch, which then waits for `compute`. @throws UserError MESSAGE_INVALID */
   take(client: ClientId, message: MessageOf<'activations'>): void {
-    this.waiting.set(microKey({ ...message, client }), { batch: this.read(message), normalizer: message.normalizer })
+    const { step, normalizer } = message
+    const before = this.normalizers.get(stepKey({ client, step })) ?? normalizer
+    if (normalizer !== before) throw invalid(`normalizers of ${before} and ${normalizer} in one step`)
+    this.waiting.set(microKey({ ...message, client }), { batch: this.read(message), normalizer })
+    this.normalizers.set(stepKey({ client, step }), normalizer)
   }
 
   /**
@@ -119,6 +126,7 @@ export class StepEngine {
   /** Forgets what a client gave to a step that it will not finish. */
   discard(place: StepPlace): void {
     this.options.top?.discard(place.client, place.step)
+    this.normalizers.delete(stepKey(place))
     for (const kept of [this.waiting, this.answers])
       for (const key of kept.keys()) if (key.startsWith(`${stepKey(place)}/`)) kept.delete(key)
   }
@@ -140,6 +148,7 @@ export class StepEngine {
 
   private closeClientStep({ client, step }: StepPlace, normalizer: number): void {
     const { nll, tokens } = this.top().contribution(client, step)
+    this.normalizers.delete(stepKey({ client, step }))
     if (tokens !== normalizer) throw invalid(`a normalizer of ${normalizer} for a step of ${tokens} scored tokens`)
     this.seen.set(stepKey({ client, step }), { nll, tokens, topGradNorm: null })
   }

@@ -10,6 +10,8 @@ import type { Chunk, Held } from './frames.js'
 import { MIN_CHUNK_BYTES } from './limits.js'
 
 export const WINDOW_CHUNKS = 8
+/** What a waiting message costs beside its bytes, roughly: many small ones fill a memory too. */
+const BOOKKEEPING_BYTES = 1024
 
 export interface ChunkLimits {
   readonly maxChunkBytes: number
@@ -30,8 +32,14 @@ export class ChunkSender {
   private transfers: Transfer[] = []
   private nextMessage = 1
   private chunksUnderWay = 0
+  private bytesWaiting = 0
 
   constructor(private readonly limits: ChunkLimits) {}
+
+  /** Packed bytes of all messages that the other end does not wholly hold, with something for the bookkeeping of each. */
+  get waitingBytes(): number {
+    return this.bytesWaiting
+  }
 
   /**
    * Takes a packed message over; it must not change from now on.
@@ -42,6 +50,7 @@ export class ChunkSender {
     if (packed.length > this.limits.maxMessageBytes) throw tooLarge(packed.length, this.limits.maxMessageBytes)
     const count = Math.max(1, Math.ceil(packed.length / this.limits.maxChunkBytes))
     this.transfers.push({ message: this.nextMessage, packed, count, sent: 0, held: 0 })
+    this.bytesWaiting += costOf(packed)
     return this.nextMessage++
   }
 
@@ -75,7 +84,9 @@ export class ChunkSender {
       const news = Math.max(0, chunks - transfer.held)
       transfer.held += news
       this.chunksUnderWay -= news
-      if (transfer.held === transfer.count) done.push(transfer.message)
+      if (transfer.held < transfer.count) continue
+      done.push(transfer.message)
+      this.bytesWaiting -= costOf(transfer.packed)
     }
     this.transfers = this.transfers.slice(done.length)
     return done
@@ -100,6 +111,10 @@ export class ChunkSender {
     const transfer = this.transfers.find((candidate) => candidate.message === message)
     if (transfer && chunks > transfer.count) throw invalid(`it acknowledges chunk ${chunks} of ${transfer.count} of message ${message}`)
   }
+}
+
+function costOf(packed: Uint8Array): number {
+  return packed.length + BOOKKEEPING_BYTES
 }
 
 interface Assembly {

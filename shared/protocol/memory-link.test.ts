@@ -48,6 +48,15 @@ describe('a memory link', () => {
     expect(stepsOf(await collect(server, 2))).toEqual([1])
   })
 
+  test('is given up when the other end takes nothing in, before it fills the memory', async () => {
+    const session = new Session({ side: 'server', schema: ClientMessage, limits: SMALL })
+    session.attach({ send() {}, drop() {} }, session.held())
+    const sending = Array.from({ length: 1000 }, (_, step) => session.send(sampleDropped(step)))
+    const results = await Promise.allSettled(sending)
+    expect(results.every(({ status }) => status === 'rejected')).toBe(true)
+    expect(results[0]).toMatchObject({ reason: { code: 'CONNECTION_LOST', why: expect.stringContaining('does not take in') } })
+  })
+
   test('what is not delivered when the link closes is rejected, with the error that closed it', async () => {
     const { client, server } = memoryLinkPair({ hello: sampleHello(), limits: SMALL })
     const sent = client.send(sampleActivations(30_000))

@@ -168,7 +168,7 @@ export const AdapterUpdate = z.object({
   adapter: TensorMap,
   moments: CodedMoments.nullable(),
   steps: Count,
-  seconds: z.object({ compute: z.number(), wait: z.number(), network: z.number() }),
+  seconds: z.object({ compute: z.number().nonnegative(), wait: z.number().nonnegative(), network: z.number().nonnegative() }),
 })
 
 export const RoundEnd = z.object({

@@ -18,6 +18,9 @@ import { payloadBytes, trafficKind } from './traffic.js'
 /** Corrupt chunks in a row before the link is given up: once may be an accident on the way, this often is not. */
 const CORRUPT_LIMIT = 3
 
+/** Messages of the largest size that may wait for the other end to take them in: a slow one is served, one that reads nothing is not. */
+const MOST_WAITING_MESSAGES = 2
+
 type AnyMessage = ClientMessage | ServerMessage
 
 export interface SessionOptions<Incoming> {
@@ -124,6 +127,8 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
   }
 
   send(message: Outgoing): Promise<void> {
+    if (this.sender.waitingBytes > MOST_WAITING_MESSAGES * this.options.limits.maxMessageBytes)
+      this.fail(readsNothing(this.sender.waitingBytes))
     if (this.ended) return Promise.reject(this.ended)
     return new Promise((resolve, reject) => {
       // Throws MESSAGE_TOO_LARGE, which rejects.
@@ -269,6 +274,15 @@ function closedError(reason: string): UserError {
     what: 'a message could not be delivered',
     why: `the link is closed (${reason})`,
     fix: 'look at the log of the other end for why it left, and start this one again',
+  })
+}
+
+function readsNothing(bytes: number): UserError {
+  return new UserError({
+    code: 'CONNECTION_LOST',
+    what: 'the link is given up',
+    why: `the other end does not take in what it is sent: ${bytes} bytes wait for it`,
+    fix: 'use a faster connection, or raise transport.max_inflight_bytes or the deadlines',
   })
 }
 

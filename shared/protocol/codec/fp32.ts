@@ -26,7 +26,7 @@ function f32ToBytes(values: Float32Array): Uint8Array<ArrayBuffer> {
 
 function bytesToF32(bytes: Uint8Array): Float32Array {
   // Copy: a decoded message is a view at an odd offset.
-  const copy = Uint8Array.from(bytes)
+  const copy = new Uint8Array(bytes)
   return new Float32Array((IS_LITTLE_ENDIAN ? copy : swapWords(copy)).buffer)
 }
 
