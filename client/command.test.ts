@@ -71,7 +71,7 @@ async function host(federation: object, token: string | null = null): Promise<Ho
     },
   }
   const started = await startServer({ config, run: 'test', model, weights, backend: referenceBackend(), observer, token })
-  const listening: Listening = await listen({ host: '127.0.0.1', port: 0, onLink: (link) => started.server.attach(link) })
+  const listening: Listening = await listen({ host: '127.0.0.1', port: 0, clients: 4, onLink: (link) => started.server.attach(link) })
   closing.push(async () => {
     // The links first: a client that vanished would be waited for.
     await listening.close('the test is over')

@@ -1,14 +1,12 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { dataFromRows } from '../client/data.js'
-import type { Backend } from '../shared/backend/backend.js'
 import { referenceBackend } from '../shared/backend/reference.js'
 import { UserError } from '../shared/errors.js'
-import { fp32 } from '../shared/protocol/codec/fp32.js'
-import { i32ToBytes, maskToBytes } from '../shared/protocol/coded.js'
 import type { HeldBack } from '../shared/protocol/memory-link.js'
-import type { Activations } from '../shared/protocol/messages.js'
+import { activations } from './testing/activations.js'
 import { manualClock } from './testing/manual-clock.js'
 import { LiveServer, type LiveServerOptions } from './testing/live-server.js'
+import { slowly } from './testing/slow-backend.js'
 import { smallConfig, smallRows, type Groups } from './testing/small-run.js'
 
 const backend = referenceBackend()
@@ -25,52 +23,6 @@ async function start(federation: Groups[string], options: Partial<LiveServerOpti
 
 const named = (event: string, client: string) => live.events.find((entry) => entry.event === event && entry.client === client)
 const code = (expected: string) => expect.objectContaining({ code: expected })
-
-/** A backend whose first run of one program takes until it is told to go on; the promise resolves when that run has begun. */
-function slowly(inner: Backend, program: string): [Promise<void>, { backend: Backend; goOn: () => void }] {
-  let [begin, goOn] = [(): void => {}, (): void => {}]
-  const begun = new Promise<void>((resolve) => (begin = resolve))
-  const gate = new Promise<void>((resolve) => (goOn = resolve))
-  const compile: Backend['compile'] = async (graph, weights, options) => {
-    const compiled = await inner.compile(graph, weights, options)
-    if (options.name !== program) return compiled
-    return {
-      ...compiled,
-      async run(inputs, runOptions) {
-        begin()
-        await gate
-        return compiled.run(inputs, runOptions)
-      },
-    }
-  }
-  return [begun, { backend: { ...inner, compile }, goOn }]
-}
-
-/** Of the golden model. */
-const WIDTH = 32
-
-/** Activations of one row of two tokens. */
-function activations(changes: Partial<Activations> = {}, value = 0.1): Activations {
-  return {
-    type: 'activations',
-    round: 1,
-    attempt: 0,
-    step: 0,
-    micro: 0,
-    hop: 0,
-    purpose: 'train',
-    lengths: i32ToBytes(Int32Array.of(2)),
-    hidden: fp32.encode(
-      Float32Array.from({ length: 2 * WIDTH }, (_, i) => value * ((i % 7) - 3)),
-      [2, WIDTH],
-      { purpose: 'activations' },
-    ),
-    scored: maskToBytes(Uint8Array.of(1, 0)),
-    targets: i32ToBytes(Int32Array.of(5)),
-    normalizer: 1,
-    ...changes,
-  }
-}
 
 describe('a client that vanishes', () => {
   test('in the middle of a round is left out of the mean and logged, and the run goes on', async () => {

@@ -8,7 +8,7 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { z } from 'zod'
-import { concludeRun, hostRun, linkLimits, whenAborted, type HostedRun } from '../server/host.js'
+import { concludeRun, doorOf, hostRun, linkLimits, whenAborted, type HostedRun } from '../server/host.js'
 import { silentObserver, type RunObserver } from '../server/observer.js'
 import { RunReporter } from '../server/reporter.js'
 import { listen } from '../server/socket.js'
@@ -81,11 +81,15 @@ async function overSockets(setup: Setup, token: string, signal: AbortSignal | un
   try {
     const tokenFile = join(secret, 'token')
     await writeFile(tokenFile, token, { mode: 0o600 })
+    const { attach: onLink, screen, onConnection } = doorOf(hosted)
     const listening = await listen({
       host: '127.0.0.1',
       port: 0,
+      clients: clientCount(setup.config),
       limits: linkLimits(setup.config),
-      onLink: (link) => hosted.started.server.attach(link),
+      screen,
+      onLink,
+      onConnection,
     })
     try {
       await untilFinished(setup, clientProcesses({ ...setup, url: listening.url, tokenFile }), signal)

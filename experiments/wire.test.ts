@@ -3,7 +3,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { connect, type ConnectOptions } from '../client/socket.js'
 import { listen, type LinkInfo, type Listening, type ListenOptions } from '../server/socket.js'
-import type { UserError } from '../shared/errors.js'
+import { UserError } from '../shared/errors.js'
 import { frameBytes } from '../shared/protocol/frames.js'
 import { DEFAULT_LIMITS, type LinkLimits } from '../shared/protocol/limits.js'
 import type { ClientLink, ServerLink, Traffic } from '../shared/protocol/link.js'
@@ -34,6 +34,7 @@ async function startServer(options: Partial<ListenOptions> = {}) {
   const server = await listen({
     host: '127.0.0.1',
     port: 0,
+    clients: 4,
     onLink(link, info) {
       const take = waiting.shift()
       if (take) take({ link, info })
@@ -138,7 +139,7 @@ describe('a link over sockets', () => {
 describe('a broken connection', () => {
   test('in the middle of a transfer: it goes on where it stopped, and nothing is doubled or lost', async () => {
     const states: string[] = []
-    const { server, nextLink, unclaimed } = await startServer({ onConnection: (_, state) => states.push(state) })
+    const { server, nextLink, unclaimed } = await startServer({ onConnection: (_client, _link, state) => states.push(state) })
     const proxy = await startProxy(server)
     const client = await startClient(proxy.port)
     const { link } = await nextLink()
@@ -276,6 +277,27 @@ describe('garbage', () => {
     await muteInNamespace.closed
   })
 
+  test('connections that say nothing make room for others, the oldest first, and never in place of a client', async () => {
+    const { server, nextLink } = await startServer({ clients: 1 })
+    const client = await startClient(server.port)
+    const { link } = await nextLink()
+    const oldest = await rawWebSocket(server.port)
+    await Promise.all(Array.from({ length: 68 }, () => rawWebSocket(server.port)))
+    await oldest.closed
+    await client.send(sampleStep(1))
+    expect(stepsOf(await collect(link, 2))).toEqual([1])
+  })
+
+  test('a hello that is screened out gets its reason, and no link', async () => {
+    const { server, unclaimed } = await startServer({
+      screen() {
+        throw new UserError({ code: 'TOKEN_REFUSED', what: 'no', why: 'it is another token', fix: 'none' })
+      },
+    })
+    await expect(startClient(server.port)).rejects.toMatchObject({ code: 'TOKEN_REFUSED', why: 'it is another token' })
+    expect(unclaimed).toEqual([])
+  })
+
   test('a page of another origin cannot connect', async () => {
     const { server } = await startServer()
     await expect(rawWebSocket(server.port, ['Origin: https://evil.example'])).rejects.toThrow(/403|400/)
@@ -306,14 +328,14 @@ describe('what cannot work is named', () => {
 
   test('a port in use', async () => {
     const { server } = await startServer()
-    await expect(listen({ host: '127.0.0.1', port: server.port, onLink() {} })).rejects.toMatchObject({
+    await expect(listen({ host: '127.0.0.1', port: server.port, clients: 1, onLink() {} })).rejects.toMatchObject({
       code: 'PORT_IN_USE',
       what: expect.stringContaining(String(server.port)),
     })
   })
 
   test('an address that is not of this machine', async () => {
-    await expect(listen({ host: '192.0.2.1', port: 0, onLink() {} })).rejects.toMatchObject({ code: 'BAD_ARGUMENT' })
+    await expect(listen({ host: '192.0.2.1', port: 0, clients: 1, onLink() {} })).rejects.toMatchObject({ code: 'BAD_ARGUMENT' })
   })
 
   test('a server that is not there', async () => {

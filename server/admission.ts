@@ -25,10 +25,23 @@ export class Admission {
 
   /**
    * Lets a client in, and gives it its part: the one it asks for, or the first that nobody has, by order of first joining.
-   * @throws UserError PROTOCOL_VERSION_DIFFERS, TOKEN_REFUSED, RUN_FULL, MESSAGE_INVALID
+   * @throws UserError as `check`.
    */
   admit(hello: MessageOf<'hello'>): Part | null {
-    const { protocol, client, token, capabilities } = hello
+    this.check(hello)
+    const { client } = hello
+    const known = this.parts.get(client)
+    if (known !== undefined) return known
+    const part = this.partFor(hello)
+    this.parts.set(client, part)
+    return part
+  }
+
+  /**
+   * Whether a client may join. Changes nothing.
+   * @throws UserError PROTOCOL_VERSION_DIFFERS, TOKEN_REFUSED, RUN_FULL, MESSAGE_INVALID
+   */
+  check({ protocol, client, token, capabilities }: MessageOf<'hello'>): void {
     if (protocol !== PROTOCOL_VERSION)
       throw new UserError({
         code: 'PROTOCOL_VERSION_DIFFERS',
@@ -36,13 +49,7 @@ export class Admission {
         why: `it speaks protocol version ${protocol}, and the server speaks ${PROTOCOL_VERSION}`,
         fix: 'install the same version of cutlayer on both',
       })
-    if (this.rules.token !== null && !sameSecret(token ?? '', this.rules.token))
-      throw new UserError({
-        code: 'TOKEN_REFUSED',
-        what: `client ${client} cannot join`,
-        why: token === null ? 'it showed no token, and this server asks for one' : 'its token is not that of this server',
-        fix: "start it with --token-file and the server's token file",
-      })
+    checkToken(this.rules.token, { client, token })
     const unknown = this.rules.codecs.find((codec) => !capabilities.codecs.includes(codec))
     if (unknown !== undefined)
       throw new UserError({
@@ -51,18 +58,13 @@ export class Admission {
         why: `this run packs tensors with ${unknown}, and the client knows ${capabilities.codecs.join(', ')}`,
         fix: 'install the same version of cutlayer on both',
       })
-    const known = this.parts.get(client)
-    if (known !== undefined) return known
-    if (this.parts.size >= this.rules.clients)
+    if (!this.parts.has(client) && this.parts.size >= this.rules.clients)
       throw new UserError({
         code: 'RUN_FULL',
         what: `client ${client} cannot join`,
         why: `this run has ${this.rules.clients} client(s): ${[...this.parts.keys()].join(', ')}`,
         fix: 'join under one of these ids to take its place, or raise federation.num_clients',
       })
-    const part = this.partFor(hello)
-    this.parts.set(client, part)
-    return part
   }
 
   private partFor({ own_data, part }: MessageOf<'hello'>): Part | null {
@@ -72,6 +74,17 @@ export class Admission {
     const index = Array.from({ length: this.rules.clients }, (_, i) => i).find((i) => !taken.has(i))
     return { index: index ?? 0, count: this.rules.clients }
   }
+}
+
+/** @param wanted null: no token is asked for. @throws UserError TOKEN_REFUSED */
+export function checkToken(wanted: string | null, { client, token }: Pick<MessageOf<'hello'>, 'client' | 'token'>): void {
+  if (wanted === null || sameSecret(token ?? '', wanted)) return
+  throw new UserError({
+    code: 'TOKEN_REFUSED',
+    what: `client ${client} cannot join`,
+    why: token === null ? 'it showed no token, and this server asks for one' : 'its token is not that of this server',
+    fix: "start it with --token-file and the server's token file",
+  })
 }
 
 /** Compares digests, so that neither the time it takes nor an error tells how much of a token was right. */

@@ -14,12 +14,14 @@ import { loadConfig } from '../shared/config/load.node.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
 import type { ServerLink } from '../shared/protocol/link.js'
+import type { MessageOf } from '../shared/protocol/messages.js'
 import { readToken } from '../shared/token-file.node.js'
 import { whatLeaves } from '../shared/what-leaves.js'
-import { concludeRun, hostRun, linkLimits, whenAborted, type HostedRun } from './host.js'
+import { checkToken } from './admission.js'
+import { concludeRun, doorOf, hostRun, linkLimits, whenAborted, type HostedRun } from './host.js'
 import { RunReporter } from './reporter.js'
 import { runResult, runSummary } from './run-summary.js'
-import { listen } from './socket.js'
+import { listen, type ListenOptions } from './socket.js'
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/
 
@@ -48,17 +50,21 @@ const serverCommand = defineCommand({
     // The port comes first, so that one in use leaves no empty run behind. Clients that are early wait.
     const early: ServerLink[] = []
     let attach = (link: ServerLink): void => void early.push(link)
+    let screen = (hello: MessageOf<'hello'>): void => checkToken(token, hello)
+    let onConnection: NonNullable<ListenOptions['onConnection']> = () => {}
     const listening = await listen({
       host,
       port,
+      clients: clientCount(config),
       limits: linkLimits(config),
+      screen: (hello) => screen(hello),
       onLink: (link) => attach(link),
-      onConnection: (client, state) => context.event({ event: `connection-${state}`, client }, `${client}: connection ${state}`),
+      onConnection: (...change) => onConnection(...change),
     })
     try {
       const threads = config.model.threads ?? availableParallelism()
       const hosted = await hostRun({ config, argv: ['server', path, ...overrides], token, threads, lanes: 1, watcher: reporter })
-      attach = (link) => hosted.started.server.attach(link)
+      ;({ attach, screen, onConnection } = doorOf(hosted))
       early.forEach(attach)
       return await serve(context, config, hosted, reporter, listening.url)
     } finally {

@@ -9,7 +9,7 @@ import { UserError } from '../shared/errors.js'
 import type { Architecture } from '../shared/model/families/family.js'
 import type { TopStage } from '../shared/model/stage.js'
 import type { ServerLink, Traffic } from '../shared/protocol/link.js'
-import { PROTOCOL_VERSION, type ClientMessage, type ModelCard, type ServerMessage } from '../shared/protocol/messages.js'
+import { PROTOCOL_VERSION, type ClientMessage, type MessageOf, type ModelCard, type ServerMessage } from '../shared/protocol/messages.js'
 import type { F32Tensor, NamedTensors } from '../shared/tensor.js'
 import { createOptimizer } from '../shared/train/optimizers.js'
 import { Admission } from './admission.js'
@@ -41,6 +41,8 @@ export interface EdgeServerOptions {
   readonly clock?: Clock
 }
 
+const MOST_REFUSALS_NOTED = 1000
+
 export class EdgeServer {
   private readonly admission: Admission
   private readonly top: TopTrainer | null
@@ -50,6 +52,7 @@ export class EdgeServer {
   private readonly records: RoundRecords
   private readonly rounds: RoundRunner
   private readonly messages: ClientMessages
+  private refusals = 0
 
   constructor(private readonly options: EdgeServerOptions) {
     const { config, strategy, architecture } = options
@@ -98,26 +101,49 @@ export class EdgeServer {
   /** Takes over a link whose first message is the client's hello. */
   attach(link: ServerLink): void {
     let client: ClientId | null = null
+    let isRefused = false
     // Who has not been let in is not in the books.
     let early: [ClientMessage | ServerMessage, Traffic][] = []
     link.onTraffic((traffic, message) => {
-      if (client === null) early.push([message, traffic])
-      else this.records.traffic(client, message, traffic, this.rounds.state)
+      if (client === null && !isRefused) early.push([message, traffic])
+      else if (client !== null) this.records.traffic(client, message, traffic, this.rounds.state)
     })
     link.onMessage((message) => {
+      if (isRefused) return
       try {
         if (client !== null) return this.roster.linkOf(client) === link ? this.messages.receive(client, message) : undefined
         client = this.letIn(link, message)
         if (client !== null) for (const [first, traffic] of early) this.records.traffic(client, first, traffic, this.rounds.state)
         early = []
       } catch (error) {
-        if (client === null) this.refuse(link, message, error)
-        else this.giveUp(client, link, error)
+        if (client !== null) return this.giveUp(client, link, error)
+        isRefused = true
+        early = []
+        this.refuse(link, message, error)
       }
     })
-    link.onClose((reason) => {
-      if (client !== null && this.roster.linkOf(client) === link) this.lose(client, reason)
+    link.onClose((reason, error) => {
+      if (client !== null && this.roster.linkOf(client) === link) this.lose(client, error ? error.why : reason)
     })
+  }
+
+  /**
+   * Looks at a hello before there is a link: who may not join costs the server no more than this.
+   * @throws UserError why it may not join; the run has noted it.
+   */
+  screen(hello: MessageOf<'hello'>): void {
+    try {
+      this.admission.check(hello)
+    } catch (error) {
+      this.noteRefusal(hello.client, asUserError(error))
+      throw error
+    }
+  }
+
+  /** A client's connection broke while its link goes on, or it is back. */
+  connectionChanged(client: ClientId, link: ServerLink, state: 'lost' | 'back'): void {
+    if (this.roster.linkOf(client) !== link) return
+    this.observer.event({ event: state === 'lost' ? 'connection-lost' : 'retry', client, round: this.round })
   }
 
   /** @returns the client's id, or null if the run is over. @throws UserError why it may not join. */
@@ -151,9 +177,17 @@ export class EdgeServer {
 
   private refuse(link: ServerLink, message: ClientMessage, cause: unknown): void {
     const error = asUserError(cause)
-    const client = message.type === 'hello' ? message.client : null
-    this.observer.event({ event: 'refused', client, round: this.round, reason: `${error.code}: ${error.why}` })
+    this.noteRefusal(message.type === 'hello' ? message.client : null, error)
     void farewell(link, { reason: error.what, message: { type: 'refused', error: error.report() }, error })
+  }
+
+  /** Strangers can be refused as often as they knock, and must not fill the disk by it. */
+  private noteRefusal(client: ClientId | null, error: UserError): void {
+    if (this.refusals === MOST_REFUSALS_NOTED) return
+    this.refusals++
+    const reason = `${error.code}: ${error.why}`
+    const last = this.refusals === MOST_REFUSALS_NOTED ? '; no further refusals are written down' : ''
+    this.observer.event({ event: 'refused', client, round: this.round, reason: reason + last })
   }
 
   /** The client cannot go on; it is told why, and the run goes on without it. */

@@ -11,6 +11,8 @@ import type { Log } from '../shared/log.js'
 import { cutOfRun, loraOfRun, weightsOfSides } from '../shared/model/loaded.js'
 import { openModel, type ModelFolder } from '../shared/model/model.node.js'
 import type { LinkLimits } from '../shared/protocol/limits.js'
+import type { ServerLink } from '../shared/protocol/link.js'
+import type { MessageOf } from '../shared/protocol/messages.js'
 import type { Summary } from '../shared/run-records.js'
 import { compareIds } from './order.js'
 import { silentObserver, type RunObserver } from './observer.js'
@@ -127,6 +129,21 @@ export function whenAborted(signal: AbortSignal | undefined): Promise<void> {
     if (signal?.aborted) resolve()
     else signal?.addEventListener('abort', () => resolve(), { once: true })
   })
+}
+
+/** How what happens at the network reaches the run's server. */
+export interface Door {
+  attach(link: ServerLink): void
+  screen(hello: MessageOf<'hello'>): void
+  onConnection(client: string, link: ServerLink, state: 'lost' | 'back'): void
+}
+
+export function doorOf({ started: { server } }: HostedRun): Door {
+  return {
+    attach: (link) => server.attach(link),
+    screen: (hello) => server.screen(hello),
+    onConnection: (client, link, state) => server.connectionChanged(client, link, state),
+  }
 }
 
 /** What links of this run promise. */

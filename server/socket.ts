@@ -11,7 +11,7 @@ import { UserError } from '../shared/errors.js'
 import { Opening, type Frames, type Wire } from '../shared/protocol/frames.js'
 import { DEFAULT_LIMITS, type LinkLimits } from '../shared/protocol/limits.js'
 import type { ServerLink } from '../shared/protocol/link.js'
-import { ClientMessage, PROTOCOL_VERSION, type ServerMessage } from '../shared/protocol/messages.js'
+import { ClientMessage, PROTOCOL_VERSION, type MessageOf, type ServerMessage } from '../shared/protocol/messages.js'
 import { Decoder, Encoder } from '../shared/protocol/parser.js'
 import { farewell, parse, Session } from '../shared/protocol/session.js'
 
@@ -32,10 +32,14 @@ export interface ListenOptions {
   /** 0: any free port. */
   readonly port: number
   readonly limits?: LinkLimits
+  /** How many links there are to be; strangers beside them are bounded in number. */
+  readonly clients: number
+  /** Looks at a hello before its link is made. @throws UserError why there is to be none; its sender is told. */
+  screen?(hello: MessageOf<'hello'>): void
   /** A client said hello; the hello is the link's first message. Whether it may stay is for the caller to say. */
   onLink(link: ServerLink, info: LinkInfo): void
-  /** A client's connection broke, or it is back on the same link. */
-  onConnection?(client: string, state: 'lost' | 'back'): void
+  /** The connection of a client's link broke, or it is back on the same link. */
+  onConnection?(client: string, link: ServerLink, state: 'lost' | 'back'): void
   /** Answers plain HTTP requests; without it each is answered 404. */
   readonly httpHandler?: RequestListener
   /** A connection that has not said hello in this time is closed. */
@@ -65,9 +69,17 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   const helloMs = (options.helloSeconds ?? HELLO_SECONDS) * 1000
   const http = createServer(options.httpHandler ?? ((_request, response) => response.writeHead(404).end()))
   const connections = new Set<NetSocket>()
+  const strangers = new Set<NetSocket>()
+  const mostStrangers = mostBeside(options.clients)
   http.on('connection', (connection) => {
     connections.add(connection)
-    connection.once('close', () => connections.delete(connection))
+    strangers.add(connection)
+    connection.once('close', () => {
+      connections.delete(connection)
+      strangers.delete(connection)
+    })
+    // The oldest has had the longest time for its hello, which a client says at once.
+    for (const oldest of strangers) if (strangers.size > mostStrangers) forgetStranger(strangers, oldest)
   })
   await bind(http, options.host, options.port)
   const io = new Server(http, {
@@ -81,7 +93,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     allowRequest: (request, decide) => decide(null, isSameOrigin(request.headers.origin, request.headers.host)),
   })
   const sessions = new Map<string, Entry>()
-  io.on('connection', (socket) => serve(socket, { options, limits, helloMs, sessions }))
+  io.on('connection', (socket) => serve(socket, { options, limits, helloMs, sessions, strangers }))
   const heartbeats = setInterval(() => {
     for (const { socket } of sessions.values()) socket?.emit('heartbeat', { type: 'heartbeat' })
   }, limits.heartbeatSeconds * 1000)
@@ -110,6 +122,8 @@ interface Serving {
   readonly limits: LinkLimits
   readonly helloMs: number
   readonly sessions: Map<string, Entry>
+  /** Connections whose hello has not been accepted. */
+  readonly strangers: Set<NetSocket>
 }
 
 function serve(socket: Socket, serving: Serving): void {
@@ -126,6 +140,7 @@ function serve(socket: Socket, serving: Serving): void {
       clearTimeout(tooSlow)
       try {
         entry = open(socket, readOpening(body), serving)
+        serving.strangers.delete(socket.request.socket)
       } catch (error) {
         if (!(error instanceof UserError)) throw error
         socket.emit('refused', { error: farewell('', error).error })
@@ -140,7 +155,7 @@ function serve(socket: Socket, serving: Serving): void {
     if (entry?.socket !== socket) return
     entry.socket = null
     entry.session.detach()
-    if (!entry.session.isEnded) options.onConnection?.(entry.client, 'lost')
+    if (!entry.session.isEnded) options.onConnection?.(entry.client, entry.session, 'lost')
   })
 }
 
@@ -149,7 +164,11 @@ function open(socket: Socket, opening: Opening, { options, limits, sessions }: S
   const { session: id, hello, held } = opening
   const known = sessions.get(id)
   if (known && (known.client !== hello.client || known.token !== hello.token)) throw notYours(hello.client)
-  if (!known && hello.resume) throw forgotten(hello.client, limits.reconnectSeconds)
+  if (!known) {
+    if (hello.resume) throw forgotten(hello.client, limits.reconnectSeconds)
+    options.screen?.(hello)
+    if (sessions.size >= mostBeside(options.clients)) throw tooMany(hello.client, sessions.size)
+  }
   const entry = known ?? begin(opening, { limits, sessions })
 
   const old = entry.socket
@@ -161,7 +180,7 @@ function open(socket: Socket, opening: Opening, { options, limits, sessions }: S
   socket.emit('attached', attached)
   entry.session.attach(wireOf(socket), held)
   if (known) {
-    options.onConnection?.(entry.client, 'back')
+    options.onConnection?.(entry.client, entry.session, 'back')
   } else {
     options.onLink(entry.session, { client: hello.client, address: socket.handshake.address })
     entry.session.greet(opening)
@@ -191,6 +210,16 @@ function begin(opening: Opening, { limits, sessions }: Pick<Serving, 'limits' | 
   const entry: Entry = { session, client, token, socket: null, silence }
   sessions.set(opening.session, entry)
   return entry
+}
+
+/** Room for clients that come again while their old connections are not yet known to be dead, and for some who are lost here. */
+function mostBeside(clients: number): number {
+  return 4 * clients + 64
+}
+
+function forgetStranger(strangers: Set<NetSocket>, connection: NetSocket): void {
+  strangers.delete(connection)
+  connection.destroy()
 }
 
 function wireOf(socket: Socket): Wire {
@@ -268,6 +297,15 @@ function forgotten(client: string, reconnectSeconds: number): UserError {
     what: `client ${client} cannot go on with its link`,
     why: `the server does not know the link any more: the client was away for more than ${reconnectSeconds} s, or the server was started again`,
     fix: 'start the client again; it joins the run as a new process. If connections break for longer, raise federation.reconnect_s',
+  })
+}
+
+function tooMany(client: string, links: number): UserError {
+  return new UserError({
+    code: 'RUN_FULL',
+    what: `client ${client} cannot join`,
+    why: `the server has ${links} links already`,
+    fix: 'stop processes that are not clients of this run, or ask for a token with transport.token_file',
   })
 }
 

@@ -20,7 +20,7 @@ export const overMemory: Connect = async (hello, attach) => {
 /** Real socket.io over loopback. */
 export async function overSockets(): Promise<{ connect: Connect; close(): Promise<void> }> {
   const attachments = new Map<string, (link: ServerLink) => void>()
-  const listening = await listen({ host: '127.0.0.1', port: 0, onLink: (link, { client }) => attachments.get(client)!(link) })
+  const listening = await listen({ host: '127.0.0.1', port: 0, clients: 4, onLink: (link, { client }) => attachments.get(client)!(link) })
   return {
     connect(hello, attach) {
       attachments.set(hello.client, attach)
