@@ -36,6 +36,7 @@ export class Leaver {
         break
       case 'welcome':
       case 'ready':
+      case 'evaluate':
       case 'finish':
         return
     }

@@ -29,6 +29,8 @@ export interface ClientSummary {
 export class ClientReport {
   private bar: Progress | null = null
   private readonly started = performance.now()
+  /** Of the round that the bar is about. */
+  private steps = 0
   private roundStarted = 0
   private isInRound = false
   private readonly bytes = { up: 0, down: 0 }
@@ -51,31 +53,41 @@ export class ClientReport {
         const where =
           config.split.topology === 'split' ? `the first ${config.split.cut_layer} of ${model.layers} blocks here` : 'the whole model here'
         this.context.event({ event: 'welcome', run, model: model.name, layers: model.layers }, `joined ${run}: ${model.name}, ${where}`)
-        return this.context.event({ event: 'notice', text: whatLeaves(config) }, whatLeaves(config))
+        this.context.event({ event: 'notice', text: whatLeaves(config) }, whatLeaves(config))
+        return this.wait('opening the model and the rows')
       }
       case 'ready': {
         const { examples, tokens, evalExamples } = event.data
         Object.assign(this.sums, { examples, tokens })
-        return this.context.event(
+        this.context.event(
           { event: 'ready', examples, tokens, eval_examples: evalExamples },
           `ready: ${examples} training rows with ${tokens} scored tokens, ${evalExamples} held-out rows; waiting for the server`,
         )
+        return this.wait('waiting for the server and the other clients')
       }
       case 'round':
         this.endBar()
         this.isInRound = true
         this.roundStarted = performance.now()
+        this.steps = event.steps
         this.bar = this.context.progress(`round ${event.round}`, event.steps)
+        this.bar.update(0)
         return this.forScripts({ event: 'round-start', round: event.round, steps: event.steps })
       case 'step':
         this.sums.steps++
-        this.bar?.update(event.step + 1, event.loss === null ? '' : `loss ${event.loss.toFixed(3)}`)
+        this.bar?.update(
+          event.step + 1,
+          [...lossOf(event), ...(event.step + 1 < event.steps ? [] : ['waiting for the other clients'])].join(', '),
+        )
         return this.forScripts({ event: 'step', round: event.round, step: event.step, steps: event.steps, loss: event.loss })
       case 'dropped':
         return this.context.event(
           { event: 'dropped', round: event.round, step: event.step, reason: event.reason },
           `round ${event.round}: step ${event.step} does not count (${event.reason})`,
         )
+      case 'evaluate':
+        if (!this.isInRound) return this.wait(event.round === 0 ? 'evaluating before training' : `evaluating after round ${event.round}`)
+        return this.bar?.update(this.steps, 'evaluating')
       case 'round-end':
         return this.roundEnd(event)
       case 'finish':
@@ -108,6 +120,13 @@ export class ClientReport {
     )
   }
 
+  /** Says what the time goes into, where steps cannot be counted. */
+  private wait(words: string): void {
+    this.endBar()
+    this.bar = this.context.progress(words, 0)
+    this.bar.update(0)
+  }
+
   /** Too many for a person: a bar shows them, or nothing. */
   private forScripts(record: EventRecord): void {
     if (this.context.format === 'json') this.context.event(record, '')
@@ -138,10 +157,14 @@ export class ClientReport {
   }
 }
 
+function lossOf({ loss }: { readonly loss: number | null }): string[] {
+  return loss === null ? [] : [`loss ${loss.toFixed(3)}`]
+}
+
 /** The summary for a person. */
 export function summaryText(summary: ClientSummary): string {
   const { client, run, rounds, steps, examples, uplink_bytes: up, downlink_bytes: down, seconds, finished } = summary
   if (run === null) return `${client} left before it joined a run`
   const ending = finished === null ? `left ${run}` : `finished ${run}`
-  return `${client} ${ending}: ${steps} local steps in ${rounds} round(s) on ${examples} rows, up ${byteSize(up)}, down ${byteSize(down)} (${duration(seconds)})`
+  return `${client} ${ending}: ${steps} local steps in ${rounds} ${rounds === 1 ? 'round' : 'rounds'} on ${examples} rows, up ${byteSize(up)}, down ${byteSize(down)} (${duration(seconds)})`
 }

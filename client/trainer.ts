@@ -32,6 +32,7 @@ export type TrainerEvent =
   | { readonly kind: 'round'; readonly round: number; readonly steps: number }
   | { readonly kind: 'step'; readonly round: number; readonly step: number; readonly steps: number; readonly loss: number | null }
   | { readonly kind: 'dropped'; readonly round: number; readonly step: number; readonly reason: string }
+  | { readonly kind: 'evaluate'; readonly round: number }
   | { readonly kind: 'round-end'; readonly round: number; readonly trainLoss: number | null; readonly evalLoss: number | null }
   | { readonly kind: 'finish'; readonly reason: string }
 
@@ -79,7 +80,10 @@ class Trainer {
           return makeRound(this.contextOf(message), message)
         })
       case 'evaluate':
-        return this.begin(() => makeEvaluation(this.contextOf({ round: message.round, steps: 0 }), message))
+        return this.begin(() => {
+          this.options.onEvent?.({ kind: 'evaluate', round: message.round })
+          return makeEvaluation(this.contextOf({ round: message.round, steps: 0 }), message)
+        })
       case 'dropped':
         return this.requests.drop(message)
       case 'round-end':

@@ -85,10 +85,10 @@ async function serve(
   await concludeRun(hosted, context.signal, async () => {
     try {
       reporter.start(hosted)
-      const line = `cutlayer client --server ${url} --id NAME${config.transport.token_file === null ? '' : ' --token-file FILE'}`
+      const line = clientLine(config, url)
       context.event(
         { event: 'listening', url, client: line },
-        `listening on ${url}, waiting for ${clientCount(config)} client(s). Start each with an id of its own:\n  ${line}`,
+        `listening on ${url}, waiting for ${clientCount(config) === 1 ? 'a client; start it with' : `${clientCount(config)} clients; start each with an id of its own:`}\n  ${line}`,
       )
       await Promise.race([server.finished, whenAborted(context.signal)])
     } finally {
@@ -97,6 +97,17 @@ async function serve(
   })
   const result = runResult(hosted)
   return { data: result, text: runSummary(context, result) }
+}
+
+/** What to type for a client; words in capitals are for whoever types. */
+function clientLine({ model, transport }: Config, url: string): string {
+  // A client finds only the shipped model by itself; where it keeps another one is its own affair.
+  const folder = model.model_name_or_path === null ? '' : ` --model ${inShell(model.model_name_or_path)}`
+  return `npx cutlayer client --server ${url} --id NAME${folder}${transport.token_file === null ? '' : ` --token-file ${inShell(transport.token_file)}`}`
+}
+
+function inShell(path: string): string {
+  return /^[\w./-]+$/.test(path) ? path : JSON.stringify(path)
 }
 
 function openToOthers(host: string): UserError {

@@ -15,7 +15,7 @@ import type { ServerLink } from '../shared/protocol/link.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
 import type { Summary } from '../shared/run-records.js'
 import { compareIds } from './order.js'
-import { silentObserver, type RunObserver } from './observer.js'
+import { silentObserver, type Activity, type RunObserver } from './observer.js'
 import { RunRecorder, type RunRecord } from './recorder.js'
 import { createRunDirectory, type RunDirectory } from './run-directory.js'
 import { startServer, type StartedServer } from './start.js'
@@ -50,11 +50,15 @@ export interface HostedRun {
  */
 export async function hostRun({ config, argv, token, threads, lanes, watcher, check }: HostOptions): Promise<HostedRun> {
   const startedAt = new Date()
+  const doing = (activity: Activity['doing']): void => watcher.activity({ doing: activity, round: 0, clients: [] })
+  doing('opening')
   const model = await openModel(config.model.model_name_or_path)
   const lora = loraOfRun(model, config.lora)
   const sides = weightsOfSides(model.definition, cutOfRun(model, config.split))
   checkLength(config, model)
+  doing('checking')
   await check?.(model)
+  doing('preparing')
   // Clients on this machine find their blocks prepared.
   const weights = await model.weights(new Set([...sides.top, ...sides.bottom].sort(compareIds)))
   const backend = openBackend(config.model.engine, { threads, lanes })
@@ -82,6 +86,7 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher, ch
       model: { name: model.name, revision: model.revision, digest: model.digest.model },
     })
     const observer = both(recorder, both(logged(fileLog(directory.logFile('server'))), watcher))
+    doing('compiling')
     const started = await startServer({ config, run: `${directory.name}_${directory.id}`, model, weights, backend, observer, token })
     return {
       started,
@@ -193,6 +198,10 @@ function both(first: RunObserver, second: RunObserver): RunObserver {
     traffic(lines) {
       first.traffic(lines)
       second.traffic(lines)
+    },
+    activity(activity) {
+      first.activity(activity)
+      second.activity(activity)
     },
     async adapter(round, adapter) {
       await first.adapter(round, adapter)

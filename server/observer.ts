@@ -4,6 +4,15 @@
 import type { RoundLine, RunEvent, StepLine, TrafficLine } from '../shared/run-records.js'
 import type { NamedTensors } from '../shared/tensor.js'
 
+/** What takes the time now. */
+export interface Activity {
+  readonly doing: 'opening' | 'checking' | 'preparing' | 'compiling' | 'gathering' | 'training' | 'collecting' | 'merging' | 'evaluating'
+  /** 0 before training. */
+  readonly round: number
+  /** Whom it waits for, in id order: who joined and loads its model (gathering), owes an adapter (collecting), or evaluates. */
+  readonly clients: readonly string[]
+}
+
 export interface RunObserver {
   event(event: RunEvent): void
   step(line: StepLine): void
@@ -11,6 +20,8 @@ export interface RunObserver {
   traffic(lines: readonly TrafficLine[]): void
   /** The whole adapter, client's and server's halves together, once a round's replies are merged and before the round's line. */
   adapter(round: number, adapter: NamedTensors): void | Promise<void>
+  /** Whenever that changes; for whoever watches, and not for the books. */
+  activity(activity: Activity): void
 }
 
 /**
@@ -39,6 +50,7 @@ export function guardedObserver(observer: RunObserver, onError: (error: unknown)
     step: guarded((line) => observer.step(line)),
     round: guarded((line) => observer.round(line)),
     traffic: guarded((lines) => observer.traffic(lines)),
+    activity: guarded((activity) => observer.activity(activity)),
     async adapter(round, adapter) {
       if (isBroken) return
       try {
@@ -50,7 +62,7 @@ export function guardedObserver(observer: RunObserver, onError: (error: unknown)
   }
 }
 
-export const silentObserver: RunObserver = { event() {}, step() {}, round() {}, traffic() {}, adapter() {} }
+export const silentObserver: RunObserver = { event() {}, step() {}, round() {}, traffic() {}, adapter() {}, activity() {} }
 
 /** Time, so that tests can make it pass. */
 export interface Clock {

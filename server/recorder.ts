@@ -55,6 +55,8 @@ export class RunRecorder implements RunObserver {
     }
   }
 
+  activity(): void {}
+
   async adapter(round: number, adapter: NamedTensors): Promise<void> {
     this.lastAdapter = adapter
     await this.enqueue(() => this.write(this.options.directory.adapterDir, round, adapter))

@@ -5,7 +5,7 @@ import { byteSize, duration, type CommandContext, type Progress } from '../share
 import { clientCount, type Config } from '../shared/config/schema.js'
 import type { RoundLine, RunEvent, StepLine } from '../shared/run-records.js'
 import type { HostedRun } from './host.js'
-import type { RunObserver } from './observer.js'
+import type { Activity, RunObserver } from './observer.js'
 
 /** Events that a person wants to hear of while they happen. */
 const SHOWN: Readonly<Record<string, (event: RunEvent) => string>> = {
@@ -19,8 +19,25 @@ const SHOWN: Readonly<Record<string, (event: RunEvent) => string>> = {
   missing: ({ client, round, reason }) => `${client} is not in round ${round}'s mean: ${reason}`,
 }
 
+/** Activities as the bar tells them; in training it shows the steps. */
+const DOING: Readonly<Record<Exclude<Activity['doing'], 'training'>, (clients: string, round: number) => string>> = {
+  opening: () => 'opening the model',
+  checking: () => 'reading the rows',
+  preparing: () => 'preparing the weights',
+  compiling: () => "compiling the server's blocks",
+  gathering: (clients) => (clients === '' ? 'waiting for clients to join' : `waiting for ${clients} to load model and rows`),
+  collecting: (clients) => `waiting for the adapter of ${clients}`,
+  merging: () => 'averaging the adapters',
+  evaluating: (clients, round) => `evaluating ${round === 0 ? 'before training' : `after round ${round}`}: waiting for ${clients}`,
+}
+
+/** More are counted, not named. */
+const MOST_NAMES = 4
+
 export class RunReporter implements RunObserver {
   private bar: Progress | null = null
+  /** Whether the bar counts steps; before the first it only has words. */
+  private isTraining = false
   private steps = 0
 
   constructor(
@@ -31,10 +48,6 @@ export class RunReporter implements RunObserver {
   start({ directory, model }: HostedRun): void {
     const { split, federation } = this.config
     const { layers } = model.architecture
-    const where =
-      split.topology === 'split'
-        ? `blocks 0-${split.cut_layer - 1} on ${clientCount(this.config)} clients, the rest on the server`
-        : 'all on one client'
     this.context.event(
       {
         event: 'start',
@@ -44,7 +57,7 @@ export class RunReporter implements RunObserver {
         clients: clientCount(this.config),
         rounds: federation.num_rounds,
       },
-      `run ${directory.folder}\n${model.name}: ${layers} blocks, ${(model.parameters / 1e6).toFixed(1)}M parameters; ${split.cut_layer === 0 ? 'all blocks on the server' : where}`,
+      `run ${directory.folder}\n${model.name}: ${layers} blocks, ${(model.parameters / 1e6).toFixed(1)}M parameters; ${whereBlocksAre(split, layers, clientCount(this.config))}`,
     )
   }
 
@@ -53,13 +66,30 @@ export class RunReporter implements RunObserver {
     if (show) this.context.event({ ...event }, show(event))
   }
 
-  step({ client, round, step, loss }: StepLine): void {
+  step({ client, round, loss }: StepLine): void {
     if (client === null) return
     this.steps++
-    const { num_rounds, local_steps } = this.config.federation
-    if (local_steps === null) return
-    this.bar ??= this.context.progress('local steps', num_rounds * local_steps * clientCount(this.config))
-    this.bar.update(this.steps, `round ${round} step ${step}${loss === null ? '' : ` loss ${loss.toFixed(3)}`}`)
+    this.bar?.update(this.steps, `round ${round}${loss === null ? '' : `, loss ${loss.toFixed(3)}`}`)
+  }
+
+  activity({ doing, round, clients }: Activity): void {
+    if (doing === 'training') return this.startBar()
+    const text = DOING[doing](clients.length > MOST_NAMES ? `${clients.length} clients` : clients.join(', '), round)
+    if (this.isTraining) return this.bar?.update(this.steps, text)
+    this.bar?.finish()
+    this.bar = this.context.progress(text, 0)
+    this.bar.update(0)
+  }
+
+  private startBar(): void {
+    if (this.isTraining) return
+    this.isTraining = true
+    this.bar?.finish()
+    const { num_rounds, local_steps, fraction_train } = this.config.federation
+    // How many steps an epoch has, and how many clients a round, is for the rows and the strategy to say.
+    const isKnown = local_steps !== null && fraction_train === 1
+    this.bar = this.context.progress('local steps', isKnown ? num_rounds * local_steps * clientCount(this.config) : 0)
+    this.bar.update(0)
   }
 
   round(line: RoundLine): void {
@@ -69,8 +99,8 @@ export class RunReporter implements RunObserver {
     const [up, down] = [sum('uplink_bytes'), sum('downlink_bytes')]
     const text =
       round === 0
-        ? `before training: held-out loss ${number(eval_loss, 4)}, perplexity ${number(eval_perplexity, 2)} (${duration(seconds)})`
-        : `round ${round}/${this.config.federation.num_rounds}: train loss ${number(train_loss, 4)}, held-out loss ${number(eval_loss, 4)}, perplexity ${number(eval_perplexity, 2)}, up ${byteSize(up)}, down ${byteSize(down)} (${duration(seconds)})`
+        ? `before training: held-out loss ${number(eval_loss, 3)}, perplexity ${number(eval_perplexity, 2)}, ${duration(seconds)}`
+        : `round ${round}/${this.config.federation.num_rounds}: train loss ${number(train_loss, 3)}, perplexity ${number(eval_perplexity, 2)}, up ${byteSize(up)}, down ${byteSize(down)}, ${duration(seconds)}`
     this.context.event(
       { event: 'round', round, train_loss, eval_loss, eval_perplexity, uplink_bytes: up, downlink_bytes: down, seconds },
       text,
@@ -83,4 +113,13 @@ export class RunReporter implements RunObserver {
   finish(): void {
     this.bar?.finish()
   }
+}
+
+/** `blocks 0-1 on each of 4 clients, the rest on the server`, said for every cut. */
+function whereBlocksAre({ topology, cut_layer: cut }: Config['split'], layers: number, clients: number): string {
+  const each = clients === 1 ? 'the client' : `each of ${clients} clients`
+  if (topology !== 'split') return `the whole model on ${each}`
+  if (cut === 0) return 'all blocks on the server'
+  const blocks = cut === layers ? 'all blocks' : cut === 1 ? 'block 0' : `blocks 0-${cut - 1}`
+  return `${blocks} on ${each}, ${cut === layers ? 'the head' : 'the rest'} on the server`
 }

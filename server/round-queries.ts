@@ -1,6 +1,8 @@
 /**
- * @file Questions that the server asks of the round machine's state before it believes a message.
+ * @file Questions about the round machine's state: what the server may believe of a message, and what it waits for.
  */
+import type { Activity } from './observer.js'
+import { unreachable } from '../shared/errors.js'
 import { compareIds } from './order.js'
 import type { ClientId, Participant, RoundSettings, RoundState } from './round-state.js'
 import { owesMicroBatch, owesStep } from './round-steps.js'
@@ -54,6 +56,36 @@ export function isEvaluationAwaited(state: RoundState, answer: InRound): boolean
 /** Local steps that a client with so many training rows makes in a round: ceil(rows / rows of a step) * epochs, or the fixed number. */
 export function stepsOfClient({ localSteps, localEpochs, rowsPerStep }: RoundSettings, examples: number): number {
   return localSteps ?? Math.ceil(examples / rowsPerStep) * localEpochs!
+}
+
+/** What the run waits for; null when it is over. */
+export function activityOf(settings: RoundSettings, { phase, members, round }: RoundState): Activity | null {
+  const doing = (what: Activity['doing'], clients: readonly ClientId[] = []): Activity => ({
+    doing: what,
+    round,
+    clients: [...clients].sort(compareIds),
+  })
+  switch (phase.kind) {
+    case 'gathering':
+      return doing(
+        'gathering',
+        [...members].filter(([, { present, counts }]) => present && counts === null).map(([id]) => id),
+      )
+    case 'training': {
+      const working = [...phase.participants].filter(([, { state }]) => state === 'working')
+      const owing = working.filter(([, participant]) => owesAdapter(settings, participant)).map(([id]) => id)
+      return settings.remoteSteps && owing.length === working.length ? doing('collecting', owing) : doing('training')
+    }
+    case 'merging':
+      return doing('merging')
+    case 'evaluating':
+      return doing('evaluating', phase.waiting)
+    case 'finished':
+    case 'failed':
+      return null
+    default:
+      return unreachable(`phase ${JSON.stringify(phase)}`)
+  }
 }
 
 export function owesAdapter({ remoteSteps }: RoundSettings, participant: Participant | undefined): boolean {

@@ -12,6 +12,7 @@ import type { Aggregation } from './aggregation.js'
 import type { Clock, RunObserver } from './observer.js'
 import type { RoundRecords } from './round-records.js'
 import type { ClientId, RoundEffect, RoundEvent, RoundSettings, RoundState, Selection } from './round-state.js'
+import { activityOf } from './round-queries.js'
 import { advanceRounds, initialRounds } from './round.js'
 import { requestKey, type Roster } from './roster.js'
 import type { StepEngine } from './step-engine.js'
@@ -53,6 +54,7 @@ export class RoundRunner {
   private readonly events: RoundEvent[] = []
   private isBusy = false
   private readonly timers = new Set<() => void>()
+  private lastActivity = ''
   private ended: RunEnd | null = null
   private dismissed: Promise<void> = Promise.resolve()
   private settle: { resolve(): void; reject(error: unknown): void } = { resolve() {}, reject() {} }
@@ -134,6 +136,16 @@ export class RoundRunner {
     this.current = state
     // A round that is over is the one before: the machine may have begun the next.
     for (const effect of effects) if (!this.ended) this.carryOut(effect, isOfRoundBefore(effect) ? before : state)
+    this.tellActivity()
+  }
+
+  private tellActivity(): void {
+    const { settings, observer } = this.options
+    const activity = this.ended ? null : activityOf(settings, this.current)
+    const text = JSON.stringify(activity)
+    if (!activity || text === this.lastActivity) return
+    this.lastActivity = text
+    observer.activity(activity)
   }
 
   private carryOut(effect: RoundEffect, { round, attempt }: RoundState): void {

@@ -9,6 +9,6 @@ export function whatLeaves({ split }: Pick<ClientConfig, 'split'>): string {
   const cut =
     split.cut_layer === 0
       ? ' At cut 0 the activations are a look-up in a public table: they hide nothing.'
-      : ` They come from the first ${split.cut_layer} block(s); activations of shallow cuts can be inverted in part.`
+      : ` They come from the first ${split.cut_layer === 1 ? 'block' : `${split.cut_layer} blocks`}; activations of shallow cuts can be inverted in part.`
   return `what leaves a client: smashed activations of its rows, the ids of all scored tokens (for plain-text rows: all of them), and its LoRA adapter. Rows never leave as text.${cut}`
 }

@@ -5,7 +5,7 @@ import type { ClientData } from '../../client/data.js'
 import { helloOf, joinRun, memoryMoments } from '../../client/join.js'
 import type { TrainerEvent } from '../../client/trainer.js'
 import type { EdgeServer } from '../../server/edge-server.js'
-import type { Clock, RunObserver } from '../../server/observer.js'
+import { silentObserver, type Clock, type RunObserver } from '../../server/observer.js'
 import { startServer } from '../../server/start.js'
 import type { Backend } from '../../shared/backend/backend.js'
 import type { ClientConfig, Config } from '../../shared/config/schema.js'
@@ -70,6 +70,7 @@ export class LiveServer {
       token: options.token ?? null,
       ...(options.clock ? { clock: options.clock } : {}),
       observer: {
+        ...silentObserver,
         event: (event) =>
           record.target!.note(
             (live) => live.events.push(event),

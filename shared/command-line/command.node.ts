@@ -29,7 +29,7 @@ export interface CommandContext {
   stream(text: string): void
   /** What the person should know but the command can live with. */
   warn(text: string): void
-  /** A bar on a terminal, nothing elsewhere: plain lines come from `event`. */
+  /** A bar on a terminal, nothing elsewhere: plain lines come from `event`. Total 0: not known, so only words and the time. */
   progress(label: string, total: number): Progress
   /** Marks up text for a terminal that shows colours. */
   paint(style: 'bold' | 'dim' | 'red' | 'green' | 'yellow', text: string): string

@@ -16,10 +16,22 @@ test('nothing is foretold before the first is done, and nothing is left after th
   expect(progressLine({ ...half, done: 24 })).not.toContain('left')
 })
 
-test('a bar never wraps, and never breaks on an empty or overfull total', () => {
+test('a bar never wraps, and never breaks on an overfull total', () => {
   expect(progressLine({ ...half, columns: 20 })).toHaveLength(19)
-  expect(progressLine({ ...half, total: 0 })).toContain('[------------------------]')
   expect(progressLine({ ...half, done: 30 })).toContain('[########################]')
+})
+
+test('on a narrow terminal the bar gives way before the words do', () => {
+  expect(progressLine({ ...half, columns: 52 })).toBe('round 2  [####----]  12/24  3.0/s  4 s left  loss 3')
+  expect(progressLine({ ...half, columns: 55 })).toBe('round 2  [####----]  12/24  3.0/s  4 s left  loss 3.21')
+  expect(progressLine({ ...half, columns: 59 })).toBe('round 2  [######------]  12/24  3.0/s  4 s left  loss 3.21')
+})
+
+test('what has no total says how long it has taken', () => {
+  const opening = { ...half, label: 'opening the model', done: 0, total: 0, details: '' }
+  expect(progressLine({ ...opening, elapsedSeconds: 0.3 })).toBe('opening the model')
+  expect(progressLine({ ...opening, elapsedSeconds: 3 })).toBe('opening the model  3 s')
+  expect(progressLine({ ...half, total: 0 })).toBe('round 2  12  3.0/s  loss 3.21')
 })
 
 test.each([

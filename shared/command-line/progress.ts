@@ -1,11 +1,14 @@
 /**
  * @file The text of a progress bar.
  */
-const BAR_CELLS = 24
+/** Of the bar; a narrow terminal gets fewer. */
+const MOST_CELLS = 24
+const FEWEST_CELLS = 8
 
 export interface ProgressState {
   readonly label: string
   readonly done: number
+  /** 0: not known. There is then no bar. */
   readonly total: number
   readonly elapsedSeconds: number
   readonly details: string
@@ -13,18 +16,27 @@ export interface ProgressState {
   readonly columns: number
 }
 
-/** `round 2  [######------] 12/24  3.1/s  4 s left  loss 3.21`, cut to the terminal's width. The time left assumes the mean rate so far. */
-export function progressLine({ label, done, total, elapsedSeconds, details, columns }: ProgressState): string {
-  const share = total > 0 ? Math.min(1, Math.max(0, done / total)) : 0
-  const full = Math.round(share * BAR_CELLS)
-  const parts = [label, `[${'#'.repeat(full)}${'-'.repeat(BAR_CELLS - full)}]`, `${done}/${total}`]
-  if (done > 0 && elapsedSeconds > 0) {
-    const perSecond = done / elapsedSeconds
-    parts.push(perSecond >= 1 ? `${perSecond.toFixed(1)}/s` : `${(1 / perSecond).toFixed(1)} s each`)
-    if (done < total) parts.push(`${duration((total - done) / perSecond)} left`)
-  }
-  if (details !== '') parts.push(details)
-  return parts.join('  ').slice(0, Math.max(0, columns - 1)) // the last column would wrap on some terminals
+/**
+ * `round 2  [######------]  12/24  3.1/s  4 s left  loss 3.21`, cut to the terminal's width; the bar gives way first. The time left assumes the
+ * mean rate so far. Without a total: `opening the model  3 s`.
+ */
+export function progressLine(state: ProgressState): string {
+  const { label, done, total, details, columns } = state
+  const room = Math.max(0, columns - 1) // the last column would wrap on some terminals
+  const numbers = [...(total > 0 ? [`${done}/${total}`] : []), ...rateAndTime(state), ...(details === '' ? [] : [details])]
+  if (total <= 0) return [label, ...numbers].join('  ').slice(0, room)
+  const others = [label, ...numbers].join('  ').length + '  []'.length
+  const cells = Math.min(MOST_CELLS, Math.max(FEWEST_CELLS, room - others))
+  const full = Math.round(Math.min(1, Math.max(0, done / total)) * cells)
+  return [label, `[${'#'.repeat(full)}${'-'.repeat(cells - full)}]`, ...numbers].join('  ').slice(0, room)
+}
+
+function rateAndTime({ done, total, elapsedSeconds }: ProgressState): string[] {
+  if (done <= 0) return total > 0 || elapsedSeconds < 1 ? [] : [duration(elapsedSeconds)]
+  if (elapsedSeconds <= 0) return []
+  const perSecond = done / elapsedSeconds
+  const rate = perSecond >= 1 ? `${perSecond.toFixed(1)}/s` : `${(1 / perSecond).toFixed(1)} s each`
+  return [...(total > 0 ? [] : [String(done)]), rate, ...(done < total ? [`${duration((total - done) / perSecond)} left`] : [])]
 }
 
 /** Seconds as a person says them: `0.4 s`, `42 s`, `3 min 05 s`, `2 h 10 min`. */

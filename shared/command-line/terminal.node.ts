@@ -8,6 +8,8 @@ import { progressLine } from './progress.js'
 export const ENVELOPE_VERSION = 1
 const CLEAR_LINE = '\r\u001b[2K'
 const REDRAW_MS = 100
+/** How often the time on a bar moves on by itself. */
+const TICK_MS = 1000
 /** SGR codes that start and end a style. */
 const STYLES = { bold: [1, 22], dim: [2, 22], red: [31, 39], green: [32, 39], yellow: [33, 39] } as const
 
@@ -62,9 +64,10 @@ export class Terminal {
     this.streams.stderr.write(this.bar === '' ? `${text}\n` : `${CLEAR_LINE}${text}\n${this.bar}`)
   }
 
-  paint(style: keyof typeof STYLES, text: string): string {
-    const { stdout, environment } = this.streams
-    if (stdout.isTTY !== true || environment.NO_COLOR || this.format === 'json') return text
+  /** @param stream where the text will go */
+  paint(style: keyof typeof STYLES, text: string, stream = this.streams.stdout): string {
+    const { environment } = this.streams
+    if (stream.isTTY !== true || environment.NO_COLOR || this.format === 'json') return text
     const [start, end] = STYLES[style]
     return `\u001b[${start}m${text}\u001b[${end}m`
   }
@@ -73,17 +76,29 @@ export class Terminal {
     const { stderr } = this.streams
     if (stderr.isTTY !== true) return { update: () => undefined, finish: () => undefined }
     const start = performance.now()
+    let state = { done: 0, details: '' }
     let drawn = -Infinity
+    let tick: NodeJS.Timeout | undefined
+    const draw = (): void => {
+      clearTimeout(tick)
+      if (this.isOver) return
+      drawn = performance.now()
+      this.bar = progressLine({ label, total, ...state, elapsedSeconds: (drawn - start) / 1000, columns: stderr.columns ?? 80 })
+      stderr.write(`${CLEAR_LINE}${this.bar}`)
+      tick = setTimeout(draw, TICK_MS).unref()
+    }
     return {
       update: (done, details = '') => {
-        const now = performance.now()
-        if (this.isOver) return
-        if (done < total && now - drawn < REDRAW_MS) return
-        drawn = now
-        this.bar = progressLine({ label, done, total, elapsedSeconds: (now - start) / 1000, details, columns: stderr.columns ?? 80 })
-        stderr.write(`${CLEAR_LINE}${this.bar}`)
+        state = { done, details }
+        const wait = drawn + REDRAW_MS - performance.now()
+        if (wait <= 0 || (total > 0 && done >= total)) return draw()
+        clearTimeout(tick)
+        tick = setTimeout(draw, wait).unref()
       },
-      finish: () => this.clearBar(),
+      finish: () => {
+        clearTimeout(tick)
+        this.clearBar()
+      },
     }
   }
 
@@ -118,7 +133,10 @@ export class Terminal {
     const { code, what, why, fix } = failure
     if (stack !== undefined) this.line(stack)
     if (this.format === 'json') this.envelope({ status: 'error', exit_code: exitCodeOf(failure), data, error: { code, what, why, fix } })
-    else this.line(`error: ${code} (${exitCodeOf(failure)})\nwhat:  ${what}\nwhy:   ${why}\nfix:   ${fix}`)
+    else
+      this.line(
+        `${this.paint('red', 'error:', this.streams.stderr)} ${code} (${exitCodeOf(failure)})\nwhat:  ${what}\nwhy:   ${why}\nfix:   ${fix}`,
+      )
     this.isOver = true
   }
 

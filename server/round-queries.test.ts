@@ -1,0 +1,62 @@
+import { describe, expect, test } from 'vitest'
+import { parseConfig } from '../shared/config/parse.js'
+import { activityOf } from './round-queries.js'
+import { roundSettings } from './round-settings.js'
+import type { Member, Participant, Phase, RoundState } from './round-state.js'
+import { initialRounds } from './round.js'
+
+const settings = roundSettings(parseConfig({}))
+const counts = { examples: 4, tokens: 40, evalExamples: 1 }
+
+function stateIn(phase: Phase, round = 3): RoundState {
+  return { ...initialRounds(), round, phase }
+}
+
+/** @param steps by client: which of its two it works on */
+function trainingWith(steps: Readonly<Record<string, number>>): RoundState {
+  const fresh = {
+    steps: 2,
+    received: 0,
+    issued: 0,
+    computed: 0,
+    overdue: false,
+    arrival: 0,
+    dropped: 0,
+    state: 'working',
+    reason: null,
+  } as const
+  const participants = new Map<string, Participant>(Object.entries(steps).map(([id, step]) => [id, { ...fresh, step }]))
+  return stateIn({ kind: 'training', participants, step: 0, contributors: [], stepOverdue: false, roundOverdue: false, arrivals: 0 })
+}
+
+describe('what a run waits for', () => {
+  test('is whoever has joined and loads its model, while clients gather', () => {
+    const members = new Map<string, Member>([
+      ['b', { present: true, counts: null }],
+      ['a', { present: true, counts: null }],
+      ['c', { present: true, counts }],
+      ['d', { present: false, counts: null }],
+    ])
+    expect(activityOf(settings, { ...initialRounds(), members })).toEqual({ doing: 'gathering', round: 0, clients: ['a', 'b'] })
+  })
+
+  test('is nobody by name while steps are made, and the adapters once all have made theirs', () => {
+    expect(activityOf(settings, trainingWith({ b: 2, a: 1 }))).toEqual({ doing: 'training', round: 3, clients: [] })
+    expect(activityOf(settings, trainingWith({ b: 2, a: 2 }))).toMatchObject({
+      doing: 'collecting',
+      clients: ['a', 'b'],
+    })
+  })
+
+  test('is whoever evaluates, in id order', () => {
+    expect(activityOf(settings, stateIn({ kind: 'evaluating', waiting: ['b', 'a'] }))).toMatchObject({
+      doing: 'evaluating',
+      clients: ['a', 'b'],
+    })
+  })
+
+  test('is nothing once it is over', () => {
+    expect(activityOf(settings, stateIn({ kind: 'finished' }))).toBeNull()
+    expect(activityOf(settings, stateIn({ kind: 'failed' }))).toBeNull()
+  })
+})
