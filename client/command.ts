@@ -61,7 +61,7 @@ const clientCommand = defineCommand({
     '--server <url>': 'address of the edge server (needed)',
     '--id <name>': 'name of this client in the run (needed)',
     '--model <folder>': 'the base model; without it the shipped model, if it is the one the server uses',
-    '--data <file>': 'JSONL rows of its own, in place of those of the config',
+    '--data <file>': 'rows of its own (JSONL or CSV), in place of those of the config',
     '--part <i/n>': "part of the rows to take, counted from 0; without it and --data the server gives it one of the config's",
     '--token-file <file>': 'file with the token of the server',
     '--engine <name>': 'onnx or reference [onnx]',

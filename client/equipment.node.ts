@@ -32,7 +32,7 @@ export async function openRunModel(card: ModelCard, folder: string | null): Prom
 export interface DataChoice {
   /** The client's id: the order of its rows depends on it. */
   readonly client: string
-  /** A JSONL file of its own; null: the config's data. */
+  /** A JSONL or CSV file of its own; null: the config's data. */
   readonly ownFile: string | null
   /** The part of either that it asked for; null: all of its own file, or the part that the server gives. */
   readonly part: Part | null

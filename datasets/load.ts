@@ -16,7 +16,7 @@ import { MODERN_YEARS, sotuSource, type Years } from './sotu/load.js'
 /** The `data` keys of a config that say which rows a client has. */
 export interface DataConfig {
   readonly dataset: 'sotu' | null
-  /** A JSONL file, in place of `dataset`. */
+  /** A JSONL or CSV file, in place of `dataset`. */
   readonly path: string | null
   /** null: natural for `sotu` and for rows with `client`, else iid. */
   readonly partition: PartitionKind | null

@@ -13,12 +13,38 @@ const failure = (why: string, line: number): unknown =>
   })
 
 describe('reading rows', () => {
-  test('both forms are read, with the client they name; other keys mean nothing', () => {
+  test('texts and prompts are read, with the client they name; other keys mean nothing', () => {
     const text = '{"text": "é\\n", "id": 7}\n{"prompt": "Q:", "completion": " A", "client": "ann"}'
     expect(parseRows(bytes(text), 'rows.jsonl')).toEqual([
       { line: 1, client: null, label: null, content: { kind: 'text', text: 'é\n' } },
       { line: 2, client: 'ann', label: null, content: { kind: 'prompt', prompt: 'Q:', completion: ' A' } },
     ])
+  })
+
+  test('an instruction becomes a prompt by the template of Stanford Alpaca, with its input or without', () => {
+    const text = '{"instruction": "Add.", "input": "1 2", "output": "3"}\n{"instruction": "Go.", "input": "", "output": "Gone."}'
+    // PROMPT_DICT of train.py in github.com/tatsu-lab/stanford_alpaca, filled in.
+    const withInput =
+      'Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\nAdd.\n\n### Input:\n1 2\n\n### Response:'
+    const without =
+      'Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\nGo.\n\n### Response:'
+    expect(parseRows(bytes(text), 'rows.jsonl').map(({ content }) => content)).toEqual([
+      { kind: 'prompt', prompt: withInput, completion: '3' },
+      { kind: 'prompt', prompt: without, completion: 'Gone.' },
+    ])
+    expect(parseRows(bytes('{"instruction": "Go.", "output": "Gone."}'), 'rows.jsonl')[0].content).toMatchObject({ prompt: without })
+  })
+
+  test('messages keep the keys that a template may use, but those without a value', () => {
+    const text = '{"messages": [{"role": "user", "content": "", "name": "ann", "tool_calls": null}, {"role": "assistant", "content": "x"}]}'
+    expect(parseRows(bytes(text), 'rows.jsonl')[0].content).toEqual({
+      kind: 'messages',
+      messages: [
+        { role: 'user', content: '', name: 'ann' },
+        { role: 'assistant', content: 'x' },
+      ],
+      place: 'rows.jsonl, line 1',
+    })
   })
 
   test('a label is a name or a number', () => {
@@ -49,8 +75,15 @@ describe('reading rows', () => {
     ['an empty completion', '{"prompt": "p", "completion": ""}', '"completion" is empty', 2],
     ['a label of the wrong type', '{"text": "b", "label": []}', '"label" is neither', 2],
     ['a client of the wrong type', '{"text": "b", "client": 3}', '"client" is not a string', 2],
-    ['messages', '{"messages": [{"role": "user", "content": "x"}]}', 'messages are planned, but not built', 2],
-    ['alpaca', '{"instruction": "i", "input": "", "output": "o"}', 'alpaca are planned, but not built', 2],
+    ['a row of two forms', '{"messages": [], "instruction": "i"}', 'both "messages" and "instruction"', 2],
+    ['messages that are no list', '{"messages": "hello"}', '"messages" is not a list', 2],
+    ['a message that is no object', '{"messages": ["hello"]}', 'message 1 is not an object', 2],
+    ['a message of no role', '{"messages": [{"content": "x"}]}', '"role" of message 1', 2],
+    ['a message of no text', '{"messages": [{"role": "user", "content": ["x"]}]}', '"content" of message 1 is not a string', 2],
+    ['an empty answer', '{"messages": [{"role": "assistant", "content": ""}]}', '"content" of message 1 is empty', 2],
+    ['messages without an answer', '{"messages": [{"role": "user", "content": "x"}]}', "no message is the assistant's", 2],
+    ['an instruction without output', '{"instruction": "i", "input": ""}', 'no "output"', 2],
+    ['an input of the wrong type', '{"instruction": "i", "input": null, "output": "o"}', '"input" is not a string', 2],
   ])('%s is an error with file and line', (_, row, why, line) => {
     expect(() => parseRows(bytes(`{"text": "a"}\n${row}\n`), 'rows.jsonl')).toThrow(failure(why, line))
   })

@@ -1,32 +1,16 @@
 /**
- * @file JSONL files of rows: one JSON object a line, UTF-8, in the forms {"text"} and {"prompt", "completion"}, both with an optional "client" and "label".
+ * @file Files of rows: JSONL, one JSON object a line in UTF-8, or CSV where the name ends so.
  */
 import { open } from 'node:fs/promises'
-import { UserError } from '../shared/errors.js'
+import { UserError, unreachable } from '../shared/errors.js'
+import { parseCsvRows } from './csv.js'
 import type { DataSource, DataUnit } from './source.js'
+import { invalidRow, parseRow, type DataRow } from './row-forms.js'
 import { tokeniseRow, type RowContent } from './tokenise.js'
 
 /** What Node reads into one buffer. */
 const MAX_FILE_BYTES = 2 ** 31 - 1
 const LINE_FEED = 0x0a
-
-/** A row as its file has it. Other keys than those of its form are allowed and mean nothing. */
-export interface DataRow {
-  /** From 1. */
-  readonly line: number
-  readonly client: string | null
-  /** Its class, for partitions that go by it. */
-  readonly label: string | null
-  readonly content: RowContent
-}
-
-/** A form is recognised by these keys; those that are not built are refused by name. */
-const FORMS = [
-  { name: 'text', key: 'text', built: true },
-  { name: 'prompt/completion', key: 'prompt', built: true },
-  { name: 'messages', key: 'messages', built: false },
-  { name: 'alpaca', key: 'instruction', built: false },
-] as const
 
 /**
  * All rows of a file, in its order.
@@ -34,7 +18,8 @@ const FORMS = [
  * @throws UserError DATA_NOT_FOUND, DATA_EMPTY, and DATA_ROW_INVALID with file and line.
  */
 export async function readRows(path: string): Promise<DataRow[]> {
-  return parseRows(await readBytes(path), path)
+  const bytes = await readBytes(path)
+  return /\.csv$/i.test(path) ? parseCsvRows(bytes, path) : parseRows(bytes, path)
 }
 
 /** The rows of a file as a data set: each row a unit, owned by its `client`. */
@@ -43,14 +28,27 @@ export function rowSource(rows: readonly DataRow[], file: string): DataSource {
     owner: client,
     label,
     place: `${file}, line ${line}`,
-    characters: content.kind === 'text' ? content.text.length : content.prompt.length + content.completion.length,
+    characters: charactersOf(content),
     tokenise: (tokenizer, options) => tokeniseRow(content, tokenizer, options),
   }))
   return { name: file, units }
 }
 
+function charactersOf(content: RowContent): number {
+  switch (content.kind) {
+    case 'text':
+      return content.text.length
+    case 'prompt':
+      return content.prompt.length + content.completion.length
+    case 'messages':
+      return content.messages.reduce((sum, { content: said }) => sum + said.length, 0)
+    default:
+      return unreachable('a form of row without a size')
+  }
+}
+
 /**
- * The rows in a file's bytes. A byte order mark, CRLF line ends and empty lines at the end are taken as they come.
+ * The rows in the bytes of a JSONL file. A byte order mark, CRLF line ends and empty lines at the end are taken as they come.
  *
  * @param file what errors call it.
  */
@@ -65,8 +63,8 @@ export function parseRows(bytes: Uint8Array, file: string): DataRow[] {
       emptyLine ??= line
       continue
     }
-    if (emptyLine !== null) throw invalid(file, emptyLine, 'the line is empty, and rows follow it')
-    rows.push(parseRow(text, file, line))
+    if (emptyLine !== null) throw invalidRow({ file, line: emptyLine }, 'the line is empty, and rows follow it')
+    rows.push(parseRow(parseObject(text, file, line), { file, line }))
   }
   if (rows.length === 0) {
     throw new UserError({
@@ -84,43 +82,8 @@ function decodeLine(bytes: Uint8Array, file: string, line: number): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: line > 1 }).decode(bytes)
   } catch {
-    throw invalid(file, line, 'the line is not UTF-8', 'save the file as UTF-8')
+    throw invalidRow({ file, line }, 'the line is not UTF-8', 'save the file as UTF-8')
   }
-}
-
-function parseRow(text: string, file: string, line: number): DataRow {
-  const row = parseObject(text, file, line)
-  const forms = FORMS.filter(({ key }) => Object.hasOwn(row, key))
-  const planned = forms.find(({ built }) => !built)
-  if (planned)
-    throw invalid(
-      file,
-      line,
-      `rows of the form ${planned.name} are planned, but not built`,
-      'use rows of the form text or prompt/completion',
-    )
-  if (forms.length === 0) throw invalid(file, line, 'the row has neither "text" nor "prompt" and "completion"')
-  if (forms.length > 1) throw invalid(file, line, 'the row has both "text" and "prompt"', 'leave one of them out')
-  const stringAt = (key: string): string => {
-    const value = row[key]
-    if (!Object.hasOwn(row, key)) throw invalid(file, line, `the row has no "${key}"`)
-    if (typeof value !== 'string') throw invalid(file, line, `"${key}" is not a string`)
-    if (value === '') throw invalid(file, line, `"${key}" is empty`)
-    return value
-  }
-  const client = row.client === undefined ? null : stringAt('client')
-  const label = labelOf(row.label, file, line)
-  if (forms[0].name === 'text') return { line, client, label, content: { kind: 'text', text: stringAt('text') } }
-  return { line, client, label, content: { kind: 'prompt', prompt: stringAt('prompt'), completion: stringAt('completion') } }
-}
-
-/** A class by name or number. */
-function labelOf(value: unknown, file: string, line: number): string | null {
-  if (value === undefined) return null
-  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
-  if (typeof value !== 'string') throw invalid(file, line, '"label" is neither a string nor a number')
-  if (value === '') throw invalid(file, line, '"label" is empty')
-  return value
 }
 
 function parseObject(text: string, file: string, line: number): Record<string, unknown> {
@@ -128,25 +91,22 @@ function parseObject(text: string, file: string, line: number): Record<string, u
   try {
     value = JSON.parse(text)
   } catch (error) {
-    throw invalid(file, line, `the line is not JSON (${error instanceof Error ? error.message : String(error)})`)
+    throw invalidRow({ file, line }, `the line is not JSON (${error instanceof Error ? error.message : String(error)})`)
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(file, line, 'the line is JSON, but not an object')
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw invalidRow({ file, line }, 'the line is JSON, but not an object')
   return value as Record<string, unknown>
-}
-
-function invalid(
-  file: string,
-  line: number,
-  why: string,
-  fix = 'write {"text": "..."} or {"prompt": "...", "completion": "..."} there, or take the line out',
-): UserError {
-  return new UserError({ code: 'DATA_ROW_INVALID', what: `${file}, line ${line}: the row cannot be used`, why, fix })
 }
 
 async function readBytes(path: string): Promise<Uint8Array> {
   const notFound = (why: string, cause?: unknown): UserError =>
     new UserError(
-      { code: 'DATA_NOT_FOUND', what: `the data in ${path} cannot be read`, why, fix: 'give the path of a JSONL file that you may read' },
+      {
+        code: 'DATA_NOT_FOUND',
+        what: `the data in ${path} cannot be read`,
+        why,
+        fix: 'give the path of a JSONL file or CSV file that you may read',
+      },
       { cause },
     )
   const handle = await open(path).catch((error: NodeJS.ErrnoException) => {

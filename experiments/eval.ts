@@ -153,7 +153,7 @@ export const evalCommand = defineCommand({
   flags: {
     '--model <folder>': 'the model; without it the shipped one',
     '--adapter <folder>': 'a PEFT adapter of that model',
-    '--data <file>': 'JSONL rows: {"text"} or {"prompt", "completion"} (needed)',
+    '--data <file>': 'rows as JSONL or CSV: text, prompt and completion, messages, or alpaca (needed)',
     '--per-row': 'report the loss of each row too',
     '--max-length <tokens>': 'cut longer rows at the end [all positions of the model]',
     '--score-prompts': 'score the prompts of prompt/completion rows too',
@@ -164,7 +164,7 @@ export const evalCommand = defineCommand({
   options: z.object({
     model: z.string().min(1, 'a folder').optional(),
     adapter: z.string().min(1, 'a folder').optional(),
-    data: z.string('a JSONL file').min(1, 'a JSONL file'),
+    data: z.string('a JSONL or CSV file').min(1, 'a JSONL or CSV file'),
     perRow: z.boolean().default(false),
     maxLength: integerFlag(2, 1048576).optional(),
     scorePrompts: z.boolean().default(false),

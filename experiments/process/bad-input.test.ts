@@ -213,7 +213,12 @@ describe('a model', () => {
 describe('rows', () => {
   test.each<[string, string, Words, number]>([
     ['that are not JSON', '{"text": "fine"}\n{"text": "fine"\n', ['DATA_ROW_INVALID', 'bad.jsonl, line 2', 'write {"text"'], 4],
-    ['of a form that is not built', '{"messages": []}\n', ['DATA_ROW_INVALID', 'messages are planned', 'prompt/completion'], 4],
+    [
+      'of conversations, for a model that has no chat template',
+      '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n',
+      ['TOKENIZER_MISSING', 'no chat template', 'prompt and completion'],
+      4,
+    ],
     ['of which there are none', '\n', ['DATA_EMPTY', 'bad.jsonl', 'one JSON object on each line'], 4],
     ['fewer than clients', '{"text": "one"}\n', ['NO_TRAINING_ROWS', '1 rows', 'federation.num_clients to at most 1'], 3],
     [

@@ -52,7 +52,7 @@ export const LoraGroup = z.strictObject({
 export const DataGroup = z.strictObject({
   /** A data set by name. Resolved: `sotu` unless `path` is given, then null. */
   dataset: z.enum(['sotu']).nullable().default(null),
-  /** A JSONL file of rows, in place of `dataset`. */
+  /** A JSONL or CSV file of rows, in place of `dataset`. */
   path: path.nullable().default(null),
   /** null: natural for `sotu` and for rows with `client`, else iid. */
   partition: z.enum(['natural', 'iid', 'dirichlet', 'shard', 'quantity']).nullable().default(null),

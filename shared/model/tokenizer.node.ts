@@ -27,11 +27,14 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   const [config, specialTokens, model, generation] = await Promise.all(
     ['tokenizer_config.json', 'special_tokens_map.json', 'config.json', 'generation_config.json'].map((file) => readJson(folder, file)),
   )
-  return createTokenizer({ tokenizer, config, specialTokens, model, generation }, folder)
+  const chatTemplate = await readFile(folder, 'chat_template.jinja', (text) => text)
+  return createTokenizer({ tokenizer, config, specialTokens, model, generation, chatTemplate }, folder)
 }
 
+const readJson = (folder: string, file: string): Promise<unknown> => readFile(folder, file, (text) => JSON.parse(text) as unknown)
+
 /** The parsed file, or undefined where there is none. */
-async function readJson(folder: string, file: string): Promise<unknown> {
+async function readFile(folder: string, file: string, parse: (text: string) => unknown): Promise<unknown> {
   const corrupt = (why: string, cause?: unknown): UserError =>
     new UserError(
       {
@@ -50,7 +53,7 @@ async function readJson(folder: string, file: string): Promise<unknown> {
   try {
     const { size } = await handle.stat()
     if (size > MAX_FILE_BYTES) throw corrupt(`has ${size} bytes, and ${MAX_FILE_BYTES} are the most that are read`)
-    return JSON.parse(await handle.readFile('utf8')) as unknown
+    return parse(await handle.readFile('utf8'))
   } catch (error) {
     if (error instanceof UserError) throw error
     throw corrupt(`does not parse (${error instanceof Error ? error.message : String(error)})`, error)

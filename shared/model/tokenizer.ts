@@ -4,6 +4,7 @@
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
 import { z } from 'zod'
 import { UserError } from '../errors.js'
+import { chatTemplateOf, type ChatTemplate } from './chat-template.js'
 
 /** Parsed files of a model folder; all but the first may be missing. */
 export interface TokenizerFiles {
@@ -17,6 +18,8 @@ export interface TokenizerFiles {
   readonly model?: unknown
   /** generation_config.json */
   readonly generation?: unknown
+  /** The text of chat_template.jinja */
+  readonly chatTemplate?: unknown
 }
 
 export interface Tokenizer {
@@ -29,6 +32,10 @@ export interface Tokenizer {
   decode(ids: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string
   /** UTF-8 bytes of the text of some ids; special tokens are no text. Exact for byte-level tokenizers, also where ids cut a character. */
   textBytes(ids: ArrayLike<number>): number
+  /** UTF-8 bytes that each token stands for in the text it was made from, special tokens included; null where tokens are not made of bytes. */
+  tokenBytes(ids: ArrayLike<number>): readonly number[] | null
+  /** How the model is used to see a conversation; null where its files do not say. */
+  readonly chat: ChatTemplate | null
   /** The token that ends a text; null where the model names none. */
   readonly eosId: number | null
   readonly bosId: number | null
@@ -78,7 +85,6 @@ export function createTokenizer(files: TokenizerFiles, source: string): Tokenize
   // A byte-level vocabulary writes each byte as one character, so a token has as many bytes as characters.
   const byteLevel = json.decoder?.type === 'ByteLevel'
   const tokenBytes = (id: number): number => {
-    if (special.has(id)) return 0
     const content = added.get(id)
     return content === undefined ? (inner.id_to_token(id) ?? '').length : utf8Length(content)
   }
@@ -93,8 +99,10 @@ export function createTokenizer(files: TokenizerFiles, source: string): Tokenize
     decode,
     textBytes(ids) {
       if (!byteLevel) return utf8Length(decode(ids, { skipSpecialTokens: true }))
-      return Array.from(ids).reduce((sum, id) => sum + tokenBytes(id), 0)
+      return Array.from(ids).reduce((sum, id) => sum + (special.has(id) ? 0 : tokenBytes(id)), 0)
     },
+    tokenBytes: (ids) => (byteLevel ? Array.from(ids, tokenBytes) : null),
+    chat: chatTemplateOf(files),
     eosId: specialId('eos'),
     bosId: specialId('bos'),
     vocabSize: highestId + 1,
