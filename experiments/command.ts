@@ -10,6 +10,7 @@ import { generateCommand } from './generate.js'
 import { inspectCommand } from './inspect/inspect.js'
 import { runCommand } from './run.js'
 import { listCommand } from './inspect/list.js'
+import { mergeCommand } from './merge.js'
 import { schemaCommand } from './schema.js'
 import { validateCommand } from './validate.js'
 
@@ -21,6 +22,7 @@ export const commands: readonly CommandDefinition[] = [
   generateCommand,
   inspectCommand,
   listCommand,
+  mergeCommand,
   runCommand,
   schemaCommand,
   validateCommand,
