@@ -4,6 +4,7 @@
 import type { CommandDefinition } from '../shared/command-line/index.node.js'
 import { benchStepCommand } from './bench/step.js'
 import { compareCommand } from './compare.js'
+import { doctorCommand } from './doctor.js'
 import { evalCommand } from './eval.js'
 import { exportCommand } from './export.js'
 import { generateCommand } from './generate.js'
@@ -17,6 +18,7 @@ import { validateCommand } from './validate.js'
 export const commands: readonly CommandDefinition[] = [
   benchStepCommand,
   compareCommand,
+  doctorCommand,
   evalCommand,
   exportCommand,
   generateCommand,

@@ -1,0 +1,93 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { openModel } from '../shared/model/model.node.js'
+import { cacheFinding, type Finding } from './doctor-findings.js'
+import { doctorCommand, memoryFinding, nodeFinding } from './doctor.js'
+import { typeCommand, typeForScript } from './testing/type.js'
+
+let folder: string
+let cacheBefore: string | undefined
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'cutlayer-doctor-'))
+  cacheBefore = process.env.CUTLAYER_CACHE
+  process.env.CUTLAYER_CACHE = join(folder, 'cache')
+})
+afterEach(async () => {
+  if (cacheBefore === undefined) delete process.env.CUTLAYER_CACHE
+  else process.env.CUTLAYER_CACHE = cacheBefore
+  await rm(folder, { recursive: true })
+})
+
+interface Diagnosis {
+  readonly is_ready: boolean
+  readonly findings: readonly Finding[]
+}
+
+test('a machine that the tests run on has all that is needed, and each thing is found by name', async () => {
+  const { data, exit_code } = await typeForScript<Diagnosis>([doctorCommand], 'doctor')
+  expect(exit_code).toBe(0)
+  expect(data.is_ready).toBe(true)
+  const found = new Map(data.findings.map((finding) => [finding.what, finding]))
+  expect([...found.keys()]).toEqual([
+    'node',
+    'processor',
+    'memory',
+    'engine onnx',
+    'engine tfjs',
+    'engine reference',
+    'cache',
+    'shipped model',
+  ])
+  expect(found.get('engine onnx')!.facts).toMatchObject({ version: expect.stringMatching(/^1\.\d+\.\d+/) as string })
+  expect(found.get('engine tfjs')).toMatchObject({ status: 'absent', details: 'not built yet' })
+  expect(found.get('shipped model')!.facts).toMatchObject({ digest: (await openModel(null)).digest.model })
+})
+
+test('what is missing is told with its fix, and the status stays 0', async () => {
+  process.env.CUTLAYER_CACHE = join(folder, 'file')
+  await writeFile(join(folder, 'file'), '')
+  const { status, stdout } = await typeCommand([doctorCommand], 'doctor')
+  expect(status).toBe(0)
+  expect(stdout).toContain('1 of what is needed is missing:\n')
+  expect(stdout).toMatch(/^cache: make it writable, or set CUTLAYER_CACHE/m)
+})
+
+test.each([
+  ['20.11.1', 'missing'],
+  ['20.12.0', 'ok'],
+  ['22.0.0', 'ok'],
+  ['18.20.0', 'missing'],
+])('Node %s is %s', (version, status) => {
+  expect(nodeFinding(version).status).toBe(status)
+})
+
+test('a machine with little memory is told what to do with it', () => {
+  expect(memoryFinding(2 ** 29, 2 ** 28)).toMatchObject({ status: 'missing', fix: expect.stringContaining('num_clients') as string })
+  expect(memoryFinding(2 ** 33, 0)).toMatchObject({ status: 'ok', fix: null })
+})
+
+describe('the cache folder', () => {
+  const look = (cache: string): Promise<Finding> => cacheFinding({ CUTLAYER_CACHE: cache })
+
+  test('is measured, and nothing stays of the file that was tried', async () => {
+    const cache = join(folder, 'cache')
+    await mkdir(join(cache, 'weights'), { recursive: true })
+    await writeFile(join(cache, 'weights', 'a.bin'), new Uint8Array(1000))
+    await writeFile(join(cache, 'b.bin'), new Uint8Array(24))
+    expect((await look(cache)).facts).toEqual({ folder: cache, exists: true, writable: true, bytes: 1024 })
+    expect((await readdir(cache)).sort()).toEqual(['b.bin', 'weights'])
+  })
+
+  test('is not made by looking for it', async () => {
+    expect(await look(join(folder, 'not', 'yet'))).toMatchObject({ status: 'ok', facts: { exists: false, writable: true } })
+    expect(await readdir(folder)).toEqual([])
+  })
+
+  test('cannot lie in a file', async () => {
+    await writeFile(join(folder, 'file'), '')
+    for (const cache of [join(folder, 'file'), join(folder, 'file', 'cache')])
+      expect(await look(cache)).toMatchObject({ status: 'missing', facts: { writable: false } })
+  })
+})
