@@ -183,7 +183,7 @@ export class EdgeServer {
 
   /** Strangers can be refused as often as they knock, and must not fill the disk by it. */
   private noteRefusal(client: ClientId | null, error: UserError): void {
-    if (this.refusals === MOST_REFUSALS_NOTED) return
+    if (this.refusals === MOST_REFUSALS_NOTED || this.rounds.end) return
     this.refusals++
     const reason = `${error.code}: ${error.why}`
     const last = this.refusals === MOST_REFUSALS_NOTED ? '; no further refusals are written down' : ''

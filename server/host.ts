@@ -62,6 +62,8 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher, ch
   // Clients on this machine find their blocks prepared.
   const weights = await model.weights(new Set([...sides.top, ...sides.bottom].sort(compareIds)))
   const backend = openBackend(config.model.engine, { threads, lanes })
+  const files: { close(): void }[] = []
+  const closeFiles = (): void => files.forEach((file) => file.close())
   try {
     const directory = createRunDirectory({
       outputDir: config.output.output_dir,
@@ -79,13 +81,16 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher, ch
         },
       },
     })
+    files.push(directory)
+    const log = fileLog(directory.logFile('server'))
+    files.push(log)
     const recorder = new RunRecorder({
       directory,
       config,
       lora: lora.config,
       model: { name: model.name, revision: model.revision, digest: model.digest.model },
     })
-    const observer = both(recorder, both(logged(fileLog(directory.logFile('server'))), watcher))
+    const observer = both(recorder, both(logged(log), watcher))
     doing('compiling')
     const started = await startServer({ config, run: `${directory.name}_${directory.id}`, model, weights, backend, observer, token })
     return {
@@ -103,11 +108,12 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher, ch
           await backend.dispose()
           await recorder.finish(status, startedAt, error)
         } finally {
-          directory.close()
+          closeFiles()
         }
       },
     }
   } catch (error) {
+    closeFiles()
     await backend.dispose()
     throw error
   }

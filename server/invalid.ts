@@ -4,7 +4,9 @@
 import { UserError } from '../shared/errors.js'
 
 export function allFinite(values: Float32Array): boolean {
-  return values.every((value) => Number.isFinite(value))
+  // No callback: this reads every tensor that comes in.
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return false
+  return true
 }
 
 /** Training has diverged at that client, or it lies. */

@@ -97,9 +97,12 @@ export function createRunDirectory({
       number
     >
   })
-  const append = (kind: keyof typeof APPENDED, line: Readonly<Record<string, unknown>>): void =>
-    writing(() => writeAll(files[kind], `${JSON.stringify(withoutNaN(line))}\n`))
   let isOpen = true
+  const append = (kind: keyof typeof APPENDED, line: Readonly<Record<string, unknown>>): void => {
+    // The number of a closed file may be another file's by now.
+    if (!isOpen) unreachable(`a line of ${kind} after the run's folder was closed`)
+    writing(() => writeAll(files[kind], `${JSON.stringify(withoutNaN(line))}\n`))
+  }
   return {
     folder,
     id,

@@ -12,7 +12,7 @@ const SECRETS = ['token', 'authorization'].flatMap((name) => [name, `*.${name}`]
 const LEVELS: readonly string[] = ['debug', 'info', 'warn', 'error', 'silent']
 
 /** The level that the environment asks for. @throws UserError BAD_ARGUMENT if it names none. */
-export function logLevel(environment: NodeJS.ProcessEnv, otherwise: LogLevel): LogLevel | 'silent' {
+function logLevel(environment: NodeJS.ProcessEnv, otherwise: LogLevel): LogLevel | 'silent' {
   const level = environment.CUTLAYER_LOG ?? ''
   if (level === '') return otherwise
   if (isLevel(level)) return level
@@ -28,11 +28,17 @@ function isLevel(level: string): level is LogLevel | 'silent' {
   return LEVELS.includes(level)
 }
 
+export interface FileLog extends Log {
+  /** Frees the file; nothing may be logged after it. */
+  close(): void
+}
+
 /** A log that appends JSON lines to a file, whose folder is made if need be; each line is on disk when the call returns. */
-export function fileLog(path: string, environment: NodeJS.ProcessEnv = process.env): Log {
+export function fileLog(path: string, environment: NodeJS.ProcessEnv = process.env): FileLog {
   const options = { level: logLevel(environment, 'info'), base: null, redact: SECRETS, timestamp: pino.stdTimeFunctions.isoTime }
   const formatters = { level: (label: string) => ({ level: label }) }
-  return pino({ ...options, formatters }, pino.destination({ dest: path, sync: true, mkdir: true, append: true }))
+  const file = pino.destination({ dest: path, sync: true, mkdir: true, append: true })
+  return Object.assign(pino({ ...options, formatters }, file), { close: () => file.end() })
 }
 
 /** A log that hands on one plain line per entry: `warn: client lost id=client-2 round=3`. Quiet below `warn` unless the environment says otherwise. */
