@@ -114,33 +114,35 @@ test('a long conversation is cut at the end, and dropped if no answer is left', 
 })
 
 describe('refused, with file and line, is', () => {
-  const refusal = (code: string, why: string): Error =>
+  const refusal = (why: string): Error =>
     expect.objectContaining({
-      code,
+      code: 'DATA_ROW_INVALID',
       what: expect.stringContaining('rows.jsonl, line 3') as string,
       why: expect.stringContaining(why) as string,
     }) as Error
 
-  test('a conversation for a tokenizer without a chat template', () => {
-    expect(() => tokenise(tinyTokenizer(), CONVERSATION)).toThrow(refusal('TOKENIZER_MISSING', 'no chat template'))
-  })
-
   test('a conversation that the template itself refuses', () => {
     const strict = withTemplate("{% if messages[0].role != 'user' %}{{ raise_exception('system comes first') }}{% endif %}")
-    expect(() => tokenise(strict, CONVERSATION)).toThrow(refusal('DATA_ROW_INVALID', 'system comes first'))
+    expect(() => tokenise(strict, CONVERSATION)).toThrow(refusal('system comes first'))
   })
 
   test("one of which the template writes earlier turns otherwise later, without saying which are the assistant's", () => {
     const last = withTemplate('{% for m in messages %}{{ m.role if loop.last else m.role | upper }}{{ m.content }}{% endfor %}')
-    expect(() => tokenise(last, CONVERSATION)).toThrow(refusal('DATA_ROW_INVALID', 'answer of message 3'))
+    expect(() => tokenise(last, CONVERSATION)).toThrow(refusal('answer of message 3'))
   })
 
   test('one whose template shows nothing that the assistant says', () => {
     const mute = withTemplate("{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}")
-    expect(() => tokenise(mute, CONVERSATION)).toThrow(refusal('DATA_ROW_INVALID', 'nothing that the assistant says'))
+    expect(() => tokenise(mute, CONVERSATION)).toThrow(refusal('nothing that the assistant says'))
   })
 })
 
 test('a chat template that is not Jinja is refused', () => {
   expect(() => tokenise(withTemplate('{% for %}'), CONVERSATION)).toThrow(expect.objectContaining({ code: 'MODEL_UNSUPPORTED' }) as Error)
+})
+
+test('a conversation for a tokenizer without a chat template', () => {
+  expect(() => tokenise(tinyTokenizer(), CONVERSATION)).toThrow(
+    expect.objectContaining({ code: 'TOKENIZER_MISSING', why: expect.stringContaining('no chat template') as string }) as Error,
+  )
 })

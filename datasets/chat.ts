@@ -41,7 +41,7 @@ export function renderChat(messages: readonly ChatMessage[], { chat }: Pick<Toke
   if (chat === null) {
     throw new UserError({
       code: 'TOKENIZER_MISSING',
-      what: `${place}: the conversation cannot be written as text`,
+      what: 'rows of messages cannot be written as text',
       why: "the model's tokenizer has no chat template",
       fix: 'use a model that was trained to chat, add chat_template.jinja to its folder, or write the rows as prompt and completion',
     })
