@@ -2,7 +2,7 @@
  * @file Writes what happens in a run into its directory: lines, the last adapter, the best one, and the summary.
  */
 import type { Config } from '../shared/config/schema.js'
-import type { UserError } from '../shared/errors.js'
+import { unreachable, type UserError } from '../shared/errors.js'
 import { adapterParameters, type LoraConfig } from '../shared/model/adapter.js'
 import { writePeftAdapter } from '../shared/model/peft.node.js'
 import type { RoundLine, Summary } from '../shared/run-records.js'
@@ -104,7 +104,7 @@ export class RunRecorder implements RunObserver {
 
   private write(folder: string, round: number, tensors: NamedTensors, evalLoss: number | null = null): Promise<void> {
     const { config, lora, model } = this.options
-    const { federation, split, train } = config
+    const { federation, train } = config
     return writePeftAdapter(folder, {
       lora,
       baseModel: model.name,
@@ -114,12 +114,7 @@ export class RunRecorder implements RunObserver {
       tensors,
       card: {
         title: `LoRA adapter for ${model.name}`,
-        paragraphs: [
-          split.topology === 'split'
-            ? `Trained by federated split fine-tuning: ${federation.num_clients} clients held the first ${split.cut_layer} blocks and their own rows, an edge server the rest. Both halves are stitched into this one adapter.`
-            : 'Trained on one client that held all rows and the whole model.',
-          'Dropout of the frozen base model was not applied.',
-        ],
+        paragraphs: [howTrained(config), 'Dropout of the frozen base model was not applied.'],
         facts: [
           ['Base model digest', model.digest],
           ['Rounds', round],
@@ -133,5 +128,18 @@ export class RunRecorder implements RunObserver {
         ],
       },
     })
+  }
+}
+
+function howTrained({ split, federation }: Config): string {
+  switch (split.topology) {
+    case 'split':
+      return `Trained by federated split fine-tuning: ${federation.num_clients} clients held the first ${split.cut_layer} blocks and their own rows, an edge server the rest. Both halves are stitched into this one adapter.`
+    case 'federated':
+      return `Trained by federated fine-tuning: ${federation.num_clients} clients held the whole model and their own rows, and a server averaged their adapters.`
+    case 'centralized':
+      return 'Trained on one client that held all rows and the whole model.'
+    default:
+      return unreachable(`topology ${String(split.topology)}`)
   }
 }

@@ -24,7 +24,7 @@ export const ModelGroup = z.strictObject({
 })
 
 export const SplitGroup = z.strictObject({
-  topology: z.enum(['split', 'centralized']).default('split'),
+  topology: z.enum(['split', 'federated', 'centralized']).default('split'),
   /** Number of client blocks, 0 to the model's layers. */
   cut_layer: z.int().min(0).default(2),
   /** Last blocks that run on the client too (U-shape). */

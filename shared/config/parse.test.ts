@@ -82,7 +82,7 @@ describe('a value that is planned but not built', () => {
     ['model.revision', { model: { revision: 'v2' } }],
     ['model.precision', { model: { precision: 'q8' } }],
     ['model.engine', { model: { engine: 'tfjs' } }],
-    ['split.topology', { split: { topology: 'federated' } }],
+    ['split.topology', { split: { topology: 'local' } }],
     ['split.cut_layer', { split: { cut_layer: { 'client-0': 1 } } }],
     ['split.tail_layers', { split: { tail_layers: 1 } }],
     ['lora.init_lora_weights', { lora: { init_lora_weights: false } }],
