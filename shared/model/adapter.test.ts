@@ -7,13 +7,11 @@ import {
   initialAdapter,
   parseLoraName,
   scaleOf,
-  splitAdapter,
   toPeftKey,
 } from './adapter.js'
 import type { LinearModule } from './families/family.js'
 
 const modules: LinearModule[] = [0, 1, 2, 3].map((block) => ({ path: `transformer.h.${block}.attn.c_attn`, in: 768, out: 2304 }))
-const blockOf = (name: string): number => Number(/\.h\.(\d+)\./.exec(name)![1])
 
 describe('the scale', () => {
   test('is alpha over r, and alpha over the root of r with rsLoRA', () => {
@@ -65,19 +63,6 @@ describe('a new adapter', () => {
     expect(initialAdapter(modules, { r: 8, seed: 2, init: true }).get('transformer.h.0.attn.c_attn.lora_A.weight')!.data).not.toEqual(
       first.data,
     )
-  })
-  test('splits at any cut into what the clients and the server train', () => {
-    const adapter = initialAdapter(modules, { r: 2, seed: 1, init: true })
-    for (let cut = 0; cut <= 4; cut++) {
-      const { bottom, top } = splitAdapter(adapter, cut, blockOf)
-      expect([...bottom.keys()].every((name) => blockOf(name) < cut)).toBe(true)
-      expect([...top.keys()].every((name) => blockOf(name) >= cut)).toBe(true)
-      expect(new Map([...bottom, ...top])).toEqual(adapter)
-    }
-  })
-  test('leaves what is outside the blocks to the server', () => {
-    const adapter = new Map([['lm_head.lora_A.weight', 1]])
-    expect(splitAdapter(adapter, 4, () => null)).toEqual({ bottom: new Map(), top: adapter })
   })
   test('counts its parameters', () => {
     // GPT-2 small has 12 such layers, for which PEFT reports 294,912 trainable parameters at r 8.

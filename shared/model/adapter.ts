@@ -34,10 +34,12 @@ const PEFT_PREFIX = 'base_model.model.'
 const SUFFIX_A = '.lora_A.weight'
 const SUFFIX_B = '.lora_B.weight'
 
+/** Name of a module's A in memory: PEFT's key without its prefix and adapter name. */
 export function loraAName(modulePath: string): string {
   return modulePath + SUFFIX_A
 }
 
+/** As loraAName, of B. */
 export function loraBName(modulePath: string): string {
   return modulePath + SUFFIX_B
 }
@@ -92,23 +94,6 @@ export function initialAdapter(
     adapter.set(loraBName(module.path), f32([module.out, r], new Float32Array(module.out * r)))
   }
   return adapter
-}
-
-/**
- * An adapter's two sides of a cut.
- *
- * @param blockOf the absolute block number in a tensor's name, as Family.blockOf; null (the head, as no embedding has an adapter) goes to the top.
- * @returns bottom: blocks 0..cut-1; top: the rest. Each keeps the order it had, and shares its tensors.
- */
-export function splitAdapter<Value>(
-  adapter: ReadonlyMap<string, Value>,
-  cut: number,
-  blockOf: (name: string) => number | null,
-): { bottom: Map<string, Value>; top: Map<string, Value> } {
-  const bottom = new Map<string, Value>()
-  const top = new Map<string, Value>()
-  for (const [name, value] of adapter) ((blockOf(name) ?? Infinity) < cut ? bottom : top).set(name, value)
-  return { bottom, top }
 }
 
 const NAMES_SHOWN = 5

@@ -3,6 +3,7 @@
  *
  * It is over stored bytes: the same values in another element type are another model.
  */
+import { compareCodeUnits } from '../compare.js'
 
 export interface ModelDigest {
   /** SHA-256 over the sorted entries, lower-case hex. */
@@ -34,6 +35,6 @@ export async function modelDigest(tensors: Iterable<DigestedTensor>): Promise<Mo
   const entries = await Promise.all(
     [...tensors].map(async (tensor): Promise<[string, string]> => [tensor.name, await tensorDigest(tensor)]),
   )
-  entries.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+  entries.sort(([a], [b]) => compareCodeUnits(a, b))
   return { model: await sha256(JSON.stringify(entries)), tensors: new Map(entries) }
 }

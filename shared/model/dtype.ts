@@ -30,7 +30,7 @@ const OTHER_DTYPE_BYTES: Readonly<Record<string, number | null>> = {
   F6_E3M2: null,
 }
 
-export function isDtype(name: string): name is Dtype {
+function isDtype(name: string): name is Dtype {
   return Object.hasOwn(DTYPE_BYTES, name)
 }
 
@@ -54,11 +54,11 @@ export interface RawTensor {
   readonly bytes: Uint8Array
 }
 
-function refuseDtype(tensor: { name: string; dtype: string }, source: Source, wanted: string): UserError {
+function refuseDtype(tensor: { name: string; dtype: string }, source: Source): UserError {
   return new UserError({
     code: source.code === 'ADAPTER_CORRUPT' ? 'ADAPTER_UNSUPPORTED' : 'MODEL_UNSUPPORTED',
     what: `tensor ${tensor.name} cannot be read`,
-    why: `${source.name} holds it as ${tensor.dtype}, and ${wanted} can be made of ${wanted === 'float32' ? 'F64, F32, F16 and BF16' : 'I64 and I32'} only`,
+    why: `${source.name} holds it as ${tensor.dtype}, and float32 can be made of F64, F32, F16 and BF16 only`,
     fix: 'convert the file to one of these types',
   })
 }
@@ -86,34 +86,8 @@ export function toFloat32(tensor: { name: string; dtype: string; bytes: Uint8Arr
     case 'BF16':
       return decodeBF16(new Uint16Array(aligned(tensor.bytes)))
     default:
-      throw refuseDtype(tensor, source, 'float32')
+      throw refuseDtype(tensor, source)
   }
-}
-
-/**
- * The values as int32, always a copy.
- *
- * @throws UserError MODEL_UNSUPPORTED (ADAPTER_UNSUPPORTED) if the type is not I64 or I32, source.code if a value needs more than 32 bits.
- */
-export function toInt32(tensor: { name: string; dtype: string; bytes: Uint8Array }, source: Source): Int32Array<ArrayBuffer> {
-  if (tensor.dtype === 'I32') return new Int32Array(aligned(tensor.bytes))
-  if (tensor.dtype !== 'I64') throw refuseDtype(tensor, source, 'int32')
-  const words = new Int32Array(aligned(tensor.bytes))
-  const values = new Int32Array(words.length / 2)
-  for (let index = 0; index < values.length; index++) {
-    const low = words[2 * index]
-    // The upper word of a number that fits repeats the lower one's sign.
-    if (words[2 * index + 1] !== low >> 31) {
-      throw new UserError({
-        code: source.code,
-        what: `tensor ${tensor.name} in ${source.name} cannot be read`,
-        why: `element ${index} does not fit 32 bits`,
-        fix: 'write the file again with smaller numbers',
-      })
-    }
-    values[index] = low
-  }
-  return values
 }
 
 /** The bytes of float32 values in a float type; F16 and BF16 round to nearest even. */

@@ -1,18 +1,16 @@
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { f32 } from '../tensor.js'
 import { initialAdapter, loraBName, type LoraConfig } from './adapter.js'
-import { fromFloat32, toInt32, type Source } from './dtype.js'
+import { fromFloat32 } from './dtype.js'
 import type { LinearModule } from './families/family.js'
 import { formatCard } from './model-card.js'
 import { readPeftAdapter, writePeftAdapter, type PeftAdapterToWrite } from './peft.node.js'
 import { parseSafetensors, serializeSafetensors, type TensorToWrite } from './safetensors.js'
+import { goldenFile, readTensors } from './testing/golden.js'
 import { checkInPeft } from './testing/peft-check.js'
-
-const goldenFolder = (path: string): string => fileURLToPath(new URL(`golden/${path}`, import.meta.url))
 
 /** The golden models: 4 blocks of width 32. */
 function modulesOf({ targetModules }: LoraConfig): LinearModule[] {
@@ -56,7 +54,7 @@ function adapter(change: Partial<PeftAdapterToWrite> = {}): PeftAdapterToWrite {
 
 describe('reading', () => {
   test.each(['gpt2', 'gpt2-all-linear', 'gpt2-relu-scaled'])('an adapter that PEFT wrote: %s', async (name) => {
-    const read = await readPeftAdapter(goldenFolder(`${name}/adapter`), modulesOf)
+    const read = await readPeftAdapter(goldenFile(`${name}/adapter`), modulesOf)
     expect(read.lora).toMatchObject({ r: 4, alpha: 8, dropout: 0, useRslora: false, fanInFanOut: true })
     expect(read.baseModel).toBeNull()
     const tensor = read.tensors.get('transformer.h.3.attn.c_attn.lora_B.weight')!
@@ -93,7 +91,7 @@ describe('what cannot be honoured is refused by name', () => {
     const file = join(folder, 'adapter_config.json')
     writeFileSync(file, JSON.stringify({ ...(JSON.parse(readFileSync(file, 'utf8')) as object), ...change }))
   }
-  beforeEach(() => cpSync(goldenFolder('gpt2/adapter'), folder, { recursive: true }))
+  beforeEach(() => cpSync(goldenFile('gpt2/adapter'), folder, { recursive: true }))
 
   test.each(
     Object.entries({
@@ -305,25 +303,23 @@ Made by split learning.
 })
 
 describe('in PEFT itself', () => {
-  const source: Source = { name: 'golden.safetensors', code: 'MODEL_CORRUPT' }
-
   test(
     'a written adapter loads with no missing and no unexpected key, and gives PyTorch the golden loss',
     { timeout: 300_000 },
     async (context) => {
-      const read = await readPeftAdapter(goldenFolder('gpt2-all-linear/adapter'), modulesOf)
+      const read = await readPeftAdapter(goldenFile('gpt2-all-linear/adapter'), modulesOf)
       await writePeftAdapter(folder, adapter({ lora: read.lora, baseModel: 'golden', revision: null, tensors: read.tensors }))
-      const { tensors } = parseSafetensors(readFileSync(goldenFolder('gpt2-all-linear/golden.safetensors')), source)
+      const tensors = readTensors(goldenFile('gpt2-all-linear', 'golden.safetensors'))
       const table = (name: string): number[][] => {
-        const { shape } = tensors.get(name)!
-        const values = [...toInt32(tensors.get(name)!, source)]
+        const { shape, data } = tensors.get(name)!
+        const values = [...data]
         return Array.from({ length: shape[0] }, (_, row) => values.slice(row * shape[1], (row + 1) * shape[1]))
       }
       const rows = { input_ids: table('input_ids'), attention_mask: table('attention_mask'), labels: table('labels') }
-      const result = await checkInPeft(goldenFolder('gpt2-all-linear/model'), folder, rows)
+      const result = await checkInPeft(goldenFile('gpt2-all-linear/model'), folder, rows)
       if (!result) return context.skip('Python with torch, transformers and peft is needed')
       expect(result).toMatchObject({ missing: [], unexpected: [] })
-      const golden = JSON.parse(readFileSync(goldenFolder('gpt2-all-linear/golden.json'), 'utf8')) as {
+      const golden = JSON.parse(readFileSync(goldenFile('gpt2-all-linear/golden.json'), 'utf8')) as {
         loss_lora: number
         loss_base: number
       }

@@ -4,6 +4,7 @@
  * A file is an 8-byte little-endian header length, a JSON header, and the tensors' bytes with neither gap nor overlap.
  * Source: https://github.com/huggingface/safetensors, "Format".
  */
+import { compareCodeUnits } from '../compare.js'
 import { UserError, unreachable } from '../errors.js'
 import { elements } from '../tensor.js'
 import { DTYPE_BYTES, elementBytes, type Dtype, type RawTensor, type Source } from './dtype.js'
@@ -12,7 +13,7 @@ import { duplicateKey } from './json-keys.js'
 /** Bytes before the header. */
 export const PREFIX_BYTES = 8
 /** The cap that the reference implementation has too. */
-export const MAX_HEADER_BYTES = 100_000_000
+const MAX_HEADER_BYTES = 100_000_000
 const MAX_RANK = 32
 
 /** A tensor's place in its file. */
@@ -147,10 +148,6 @@ export interface TensorToWrite {
   readonly dtype: Dtype
   readonly shape: readonly number[]
   readonly bytes: Uint8Array
-}
-
-function compareCodeUnits(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
 }
 
 /**

@@ -6,6 +6,7 @@
  * counted: TCP and TLS, the upgrade request, engine.io's and socket.io's own packets (open, ping, pong, connect, disconnect), and the
  * frames `attached`, `heartbeat` and `closed`. `hello` is counted like a message.
  */
+import { compareCodeUnits } from '../compare.js'
 import type { Traffic, TrafficKind } from './link.js'
 import type { ClientMessage, ServerMessage } from './messages.js'
 
@@ -84,7 +85,13 @@ export class TrafficLedger {
   lines(round: number): TrafficLine[] {
     return [...this.entries.values()]
       .filter((line) => line.round === round)
-      .sort((a, b) => a.attempt - b.attempt || order(a.client, b.client) || order(a.direction, b.direction) || order(a.kind, b.kind))
+      .sort(
+        (a, b) =>
+          a.attempt - b.attempt ||
+          compareCodeUnits(a.client, b.client) ||
+          compareCodeUnits(a.direction, b.direction) ||
+          compareCodeUnits(a.kind, b.kind),
+      )
   }
 
   /** Wire bytes of one client in one round, all attempts and kinds. */
@@ -98,9 +105,4 @@ export class TrafficLedger {
   forget(round: number): void {
     for (const [key, line] of this.entries) if (line.round === round) this.entries.delete(key)
   }
-}
-
-/** By code unit, whatever the locale. */
-function order(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
 }

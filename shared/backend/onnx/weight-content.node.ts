@@ -9,7 +9,7 @@ import type { WeightStore } from '../weights.js'
 import type { WeightContent } from './model.js'
 
 /** A protobuf message ends at 2 GiB, and the runtime copies what is inside one; above this, weights of a store in memory go to a file. */
-export const INLINE_LIMIT_BYTES = 2 ** 29
+const INLINE_LIMIT_BYTES = 2 ** 29
 
 export interface PlacedWeights {
   /** Where external data lies; null if there is none. */

@@ -6,8 +6,9 @@
 import { defineOp } from '../graph.js'
 import { elementwise } from '../rules.js'
 
-const SCALE = Math.sqrt(2 / Math.PI)
-const CUBIC = 0.044715
+/** Factors of the polynomial inside tanh, which every backend's gradient needs too. */
+export const SCALE = Math.sqrt(2 / Math.PI)
+export const CUBIC = 0.044715
 
 /**
  * y = 0.5 x (1 + tanh u), where u = SCALE (x + CUBIC x^3). The form GPT-2 uses.

@@ -3,9 +3,7 @@
  */
 import { defineOp } from '../graph.js'
 import { elementwise, expectShape, expectSpec } from '../rules.js'
-
-const SCALE = Math.sqrt(2 / Math.PI)
-const CUBIC = 0.044715
+import { CUBIC, SCALE } from './gelu.js'
 
 /**
  * y = grad * (0.5 (1 + t) + 0.5 x (1 - t^2) u'), where t = tanh u, u = SCALE (x + CUBIC x^3), u' = SCALE (1 + 3 CUBIC x^2).

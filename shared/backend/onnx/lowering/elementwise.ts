@@ -1,6 +1,7 @@
 /**
  * @file Ops that work number by number.
  */
+import { CUBIC, SCALE } from '../../../graph/ops/gelu.js'
 import type { Emitter } from '../emitter.js'
 import type { Lowering } from './call.js'
 
@@ -26,9 +27,6 @@ export const positive: Lowering = (emit, call) => {
 }
 
 export const gelu: Lowering = (emit, call) => [emit.one('Gelu', call.names, { attributes: { approximate: { text: 'tanh' } } })]
-
-const SCALE = Math.sqrt(2 / Math.PI)
-const CUBIC = 0.044715
 
 /**
  * With s = sigmoid(z), z = 2u: gelu(x) = x s, since (1 + tanh u) / 2 = sigmoid(2u). So the slope is s (1 + (1 - s) x z'), where

@@ -12,7 +12,7 @@ export const reshape: Lowering = (emit, call) => [reshaped(emit, call.input(0), 
  * In the target, 0 stands for the input's size at the same axis and -1 for what is left over, so that most shapes with symbols are
  * literals; only two or more that neither covers are computed.
  */
-export function reshaped(emit: Emitter, x: Operand, shape: readonly Dim[]): string {
+function reshaped(emit: Emitter, x: Operand, shape: readonly Dim[]): string {
   const target = shape.map((dim, axis) => (typeof dim === 'string' && dim === x.shape[axis] ? 0 : dim))
   const unknown = target.filter((dim) => typeof dim === 'string').length
   const literal = target.map((dim) => (typeof dim === 'string' ? -1 : dim))
