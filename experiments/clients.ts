@@ -4,7 +4,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { createWriteStream } from 'node:fs'
 import { join } from 'node:path'
-import { dataFromRows } from '../client/data.js'
+import { openData } from '../client/equipment.node.js'
 import { helloOf, joinRun, memoryMoments } from '../client/join.js'
 import { loadClientRows } from '../datasets/load.js'
 import { linkLimits, type HostedRun } from '../server/host.js'
@@ -35,7 +35,6 @@ export interface ClientSetup {
 export function memoryClients({ config, hosted }: ClientSetup): RunningClients {
   const { model, backend, weights, started } = hosted
   const count = clientCount(config)
-  const undivided = config.split.topology === 'centralized'
   const clients = Array.from({ length: count }, async (_, index) => {
     const client = `client-${index}`
     const part = { index, count }
@@ -50,14 +49,8 @@ export function memoryClients({ config, hosted }: ClientSetup): RunningClients {
       moments: memoryMoments(),
       openModel: async () => ({ ...model, weights: async () => weights }),
       async openData(welcome) {
-        const { rows } = await loadClientRows({
-          data: welcome.config.data,
-          seed: welcome.config.train.seed,
-          tokenizer: await model.tokenizer(),
-          part: undivided ? null : part,
-          ...(undivided ? { parts: config.federation.num_clients } : {}),
-        })
-        return dataFromRows(rows, client, welcome.config)
+        const choice = { client, ownFile: null, part, trustsConfigPaths: true }
+        return (await openData(welcome, model, choice, loadClientRows)).data
       },
     })
   })

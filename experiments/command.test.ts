@@ -145,6 +145,7 @@ aaaa  exp   2026-01-01 00:00:00  tiny        1             148.41  70.11  unfini
 })
 
 describe('validate', () => {
+  const FOUR_ROWS = '{"prompt": "a", "completion": "b"}\n'.repeat(4)
   const warningsOf = async (...args: string[]): Promise<string[]> => {
     const { stdout } = await type('validate', ...args, '--format', 'json')
     return (envelope(stdout) as { data: { warnings: string[] } }).data.warnings
@@ -155,9 +156,18 @@ describe('validate', () => {
   }
 
   test('passes a config whose rows keep their prompts to themselves, without a word', async () => {
-    const rows = await file('rows.jsonl', '{"prompt": "a", "completion": "b"}\n')
+    const rows = await file('rows.jsonl', FOUR_ROWS)
     const path = await file('good.yaml', `data:\n  path: ${rows}\n`)
-    expect(await type('validate', path)).toEqual({ status: 0, stdout: `${path} is valid\n`, stderr: '' })
+    expect(await type('validate', path)).toEqual({
+      status: 0,
+      stdout: `${path} is valid
+model     cutlayer-shipped: 6 blocks, 2 on the clients, 4 on the server
+adapter   rank 8 on 6 linear layers, 24,576 parameters
+data      ${rows}, rows of at most 256 tokens, divided among 4 clients (natural if rows name their client, else iid)
+training  5 rounds of 10 local steps, batches of 4, learning rate 0.0005
+`,
+      stderr: '',
+    })
   })
 
   test.each([
@@ -165,16 +175,34 @@ describe('validate', () => {
     ['data.completion_only_loss=false', /completion_only_loss is false/],
     ['train.learning_rate=0', /nothing will be learned/],
     ['data.eval_fraction=0', /nothing will be evaluated/],
-    ['model.model_name_or_path=nowhere', /there is no .*nowhere$/],
+    ['transport.token_file=nowhere', /there is no .*nowhere$/],
   ])('warns of %s', async (override, warning) => {
-    const rows = await file('rows.jsonl', '{"prompt": "a", "completion": "b"}\n')
+    const rows = await file('rows.jsonl', FOUR_ROWS)
     const path = await file('good.yaml', `data:\n  path: ${rows}\n`)
     expect(await warningsOf(path, override)).toEqual([expect.stringMatching(warning)])
   })
 
   test('warns where the rows are plain text', async () => {
-    const path = await file('text.yaml', `data: {path: ${await file('rows.jsonl', '{"text": "a"}')}}`)
+    const path = await file('text.yaml', `data: {path: ${await file('rows.jsonl', '{"text": "a"}\n'.repeat(4))}}`)
     expect(await warningsOf(path)).toEqual([expect.stringMatching(/plain text/)])
+  })
+
+  test.each([
+    ['split.cut_layer=7', 'CUT_OUT_OF_RANGE'],
+    ['lora.target_modules=[q_proj]', 'TARGET_MATCHES_NOTHING'],
+    ['data.max_length=100000', 'CONFIG_VALUE'],
+    ['model.model_name_or_path=nowhere', 'MODEL_NOT_FOUND'],
+    ['federation.num_clients=5', 'NO_TRAINING_ROWS'],
+  ])('refuses %s, as a run would', async (override, code) => {
+    const path = await file('good.yaml', `data:\n  path: ${await file('rows.jsonl', FOUR_ROWS)}\n`)
+    const { status, stdout } = await type('validate', path, override, '--format', 'json')
+    expect(envelope(stdout)).toMatchObject({ status: 'error', error: { code } })
+    expect(status).toBeGreaterThan(0)
+  })
+
+  test('only warns of rows that lie elsewhere', async () => {
+    const path = await file('good.yaml', `data:\n  path: ${join(folder, 'elsewhere.jsonl')}\n`)
+    expect(await warningsOf(path)).toEqual([expect.stringMatching(/there is no .*elsewhere\.jsonl$/)])
   })
 
   test('refuses a wrong config', async () => {

@@ -1,5 +1,5 @@
 /**
- * @file `cutlayer validate`: checks a config without training anything.
+ * @file `cutlayer validate`: checks a config, and whether the model and rows that it names fit it, without training anything.
  */
 import { open, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
@@ -7,6 +7,9 @@ import { z } from 'zod'
 import { defineCommand } from '../shared/command-line/index.node.js'
 import { loadConfig } from '../shared/config/load.node.js'
 import type { Config } from '../shared/config/schema.js'
+import { checkConfigFits, type ConfigFit } from '../shared/model/fit.js'
+import { openModel, type ModelFolder } from '../shared/model/model.node.js'
+import { checkRows } from './check-rows.js'
 
 /** Enough for the first row of a file of rows. */
 const PEEK_BYTES = 65536
@@ -18,21 +21,39 @@ export const validateCommand = defineCommand({
   options: z.object({}),
   async run(context, [path, ...overrides]) {
     const config = await loadConfig(path!, overrides)
-    const warnings = [
-      ...(await missingFiles(config)),
-      ...privacyWarnings(config, await scoresAllTokens(config)),
-      ...trainingWarnings(config),
-    ]
-    const heading = `${path} is valid${warnings.length === 0 ? '' : ', with warnings'}`
-    const text = [heading, ...warnings.map((warning) => `${context.paint('yellow', 'warning:')} ${warning}`)].join('\n')
-    return { data: { config, warnings }, text }
+    const missing = await missingFiles(config)
+    const model = await openModel(config.model.model_name_or_path)
+    const fit = checkConfigFits(config, model)
+    if (missing.length === 0) await checkRows(config, model)
+    const warnings = [...missing, ...privacyWarnings(config, await scoresAllTokens(config)), ...trainingWarnings(config)]
+    const heading = `${context.paint('bold', `${path} is valid`)}${warnings.length === 0 ? '' : ', with warnings'}`
+    const told = warnings.map((warning) => `${context.paint('yellow', 'warning:')} ${warning}`)
+    return { data: { config, warnings }, text: [heading, ...whatItDoes(config, model, fit), ...told].join('\n') }
   },
 })
 
-/** Warnings, because a config may be written on another machine than the one it is for. */
-async function missingFiles({ model, data, transport }: Config): Promise<string[]> {
+/** So that a person sees whether the config says what was meant. */
+function whatItDoes(
+  { data, train, federation, lora, split }: Config,
+  { name, architecture }: ModelFolder,
+  { cut, lora: { modules } }: ConfigFit,
+): string[] {
+  const parameters = modules.reduce((sum, { in: width, out }) => sum + lora.r * (width + out), 0)
+  const { num_clients: clients, num_rounds: rounds, local_steps: steps, local_epochs: epochs } = federation
+  const where =
+    cut === null ? `${split.topology}, the whole model on the client` : `${cut} on the clients, ${architecture.layers - cut} on the server`
+  const amount = steps === null ? `${epochs} local epochs` : `${steps} local steps`
+  return [
+    `model     ${name}: ${architecture.layers} blocks, ${where}`,
+    `adapter   rank ${lora.r} on ${modules.length} linear layers, ${parameters.toLocaleString('en')} parameters`,
+    `data      ${data.path ?? data.dataset}, rows of at most ${data.max_length} tokens, divided among ${clients} clients (${data.partition ?? 'natural if rows name their client, else iid'})`,
+    `training  ${rounds} rounds of ${amount}, batches of ${train.per_device_train_batch_size}, learning rate ${train.learning_rate}`,
+  ]
+}
+
+/** Warnings, because a config may be written on another machine than the one whose rows and token it names. */
+async function missingFiles({ data, transport }: Config): Promise<string[]> {
   const named = [
-    ['model.model_name_or_path', model.model_name_or_path],
     ['data.path', data.path],
     ['data.eval_path', data.eval_path],
     ['transport.token_file', transport.token_file],

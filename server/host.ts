@@ -3,12 +3,13 @@
  */
 import type { Backend } from '../shared/backend/backend.js'
 import type { WeightStore } from '../shared/backend/weights.js'
-import { openBackend } from '../shared/backend/open.node.js'
+import { engineVersions, openBackend } from '../shared/backend/open.node.js'
 import type { Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
 import { fileLog } from '../shared/log.node.js'
 import type { Log } from '../shared/log.js'
-import { cutOfRun, loraOfRun, weightsOfSides } from '../shared/model/loaded.js'
+import { checkConfigFits } from '../shared/model/fit.js'
+import { weightsOfSides } from '../shared/model/loaded.js'
 import { openModel, type ModelFolder } from '../shared/model/model.node.js'
 import type { LinkLimits } from '../shared/protocol/limits.js'
 import type { ServerLink } from '../shared/protocol/link.js'
@@ -53,9 +54,8 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher, ch
   const doing = (activity: Activity['doing']): void => watcher.activity({ doing: activity, round: 0, clients: [] })
   doing('opening')
   const model = await openModel(config.model.model_name_or_path)
-  const lora = loraOfRun(model, config.lora)
-  const sides = weightsOfSides(model.definition, cutOfRun(model, config.split))
-  checkLength(config, model)
+  const { lora, cut } = checkConfigFits(config, model)
+  const sides = weightsOfSides(model.definition, cut)
   doing('checking')
   await check?.(model)
   doing('preparing')
@@ -71,6 +71,7 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher, ch
       config,
       metadata: {
         argv,
+        versions: engineVersions(backend.name),
         model: {
           name: model.name,
           digest: model.digest.model,
@@ -165,17 +166,6 @@ export function linkLimits({ transport, federation }: Config): LinkLimits {
     heartbeatSeconds: Math.min(5, federation.reconnect_s / 3),
     reconnectSeconds: federation.reconnect_s,
   }
-}
-
-/** @throws UserError CONFIG_VALUE for rows longer than the model's positions. */
-function checkLength({ data }: Config, { architecture, name }: ModelFolder): void {
-  if (data.max_length <= architecture.maxPositions) return
-  throw new UserError({
-    code: 'CONFIG_VALUE',
-    what: `data.max_length is ${data.max_length}`,
-    why: `${name} has ${architecture.maxPositions} positions`,
-    fix: `set data.max_length to at most ${architecture.maxPositions}`,
-  })
 }
 
 /** Events and rounds as lines of the server's log. */

@@ -9,6 +9,7 @@ import type { WeightStore } from '../../shared/backend/weights.js'
 import { onnxBackend } from '../../shared/backend/onnx/onnx.node.js'
 import { defineCommand, integerFlag, numberFlag, wordFlag } from '../../shared/command-line/index.node.js'
 import { UserError } from '../../shared/errors.js'
+import { beforeExit } from '../../shared/exit.node.js'
 import { initialAdapter } from '../../shared/model/adapter.js'
 import { gpt2 } from '../../shared/model/families/gpt2.js'
 import type { ModelDefinition } from '../../shared/model/graphs.js'
@@ -41,6 +42,8 @@ interface StepOptions {
   readonly threads: number
   /** Prefix of ONNX Runtime profiles, for finding out where the time goes. */
   readonly profile?: string
+  /** Told before the first step, and after each. */
+  readonly onStep?: (done: number, of: number) => void
 }
 
 interface StepTimes {
@@ -76,14 +79,24 @@ export const benchStepCommand = defineCommand({
     threads: integerFlag(1, 1024).default(2),
     profile: z.string().optional(),
   }),
-  async run(_, __, { shape, model, precision, engine, profile, ...options }) {
+  async run(context, _, { shape, model, precision, engine, profile, ...options }) {
     if (shape !== undefined && model !== undefined) throw shapeOrModel()
     const name = model ?? shape ?? 'gpt2'
+    let bar = context.progress('preparing the model', 0)
+    bar.update(0)
     const { stepMs, peakMegabytes } = await measureStep({
       ...options,
+      onStep(done, of) {
+        if (done === 0) {
+          bar.finish()
+          bar = context.progress('steps', of)
+        }
+        bar.update(done)
+      },
       source: model === undefined ? { config: SHAPES[shape ?? 'gpt2'] } : { folder: model },
       ...(profile === undefined ? {} : { profile }),
     })
+    bar.finish()
     const median = stepMs[Math.floor(stepMs.length / 2)]!
     const data = {
       ...(model === undefined ? { shape: name } : { model: basename(name) }),
@@ -111,6 +124,10 @@ export async function measureStep(options: StepOptions): Promise<StepTimes> {
   const profile = options.profile === undefined ? {} : { profile: options.profile }
   // Nothing else is to run on these threads, so they may poll; a training run does neither this nor have one lane only.
   const backend = onnxBackend({ threads: options.threads, lanes: 1, spinning: true, ...profile })
+  let cleaning: Promise<void> | null = null
+  const cleanUp = (): Promise<void> => (cleaning ??= backend.dispose().then(() => rm(folder, { recursive: true, force: true })))
+  // Also when Ctrl-C ends it.
+  const takeBack = beforeExit(cleanUp)
   try {
     const { model, weights } = await modelAndWeights(options.source, folder)
     const { family, config } = model
@@ -121,18 +138,20 @@ export async function measureStep(options: StepOptions): Promise<StepTimes> {
     const optimizer = adamw({ adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e-8, weight_decay: 0.01 })
     const batch = randomBatch(options, family.architecture(config).vocabularySize)
     const stepMs: number[] = []
+    options.onStep?.(0, WARM_UP_STEPS + STEPS)
     for (let step = 0; step < WARM_UP_STEPS + STEPS; step++) {
       const start = performance.now()
       const key = { seed: 1, client: 'client-0', round: 1, step, micro: 0 }
       const { grads } = await whole.train(batch, batch.targets.data.length, adapter, key)
       optimizer.step(adapter, grads, 1e-4)
       stepMs.push(performance.now() - start)
+      options.onStep?.(step + 1, WARM_UP_STEPS + STEPS)
     }
     await whole.dispose()
     return { stepMs: stepMs.slice(WARM_UP_STEPS).sort((a, b) => a - b), peakMegabytes: process.resourceUsage().maxRSS / 1000 }
   } finally {
-    await backend.dispose()
-    await rm(folder, { recursive: true, force: true })
+    await cleanUp()
+    takeBack()
   }
 }
 

@@ -3,7 +3,7 @@ import { closeBeforeExit } from '../exit.node.js'
 import { newGraph } from '../graph/ops/index.js'
 import { f32 } from '../tensor.js'
 import { memoryWeights } from './weights.js'
-import { openBackend, threadsPerProcess } from './open.node.js'
+import { engineVersions, openBackend, threadsPerProcess } from './open.node.js'
 
 const doubled = () => {
   const b = newGraph()
@@ -40,4 +40,9 @@ test('an engine that does not exist or is only planned is refused by name', () =
 test('a process gets its share of the cores, and one thread at least', () => {
   expect(threadsPerProcess(1)).toBeGreaterThanOrEqual(1)
   expect(threadsPerProcess(1_000_000)).toBe(1)
+})
+
+test('the libraries that an engine computes with are told with their versions', () => {
+  expect(engineVersions('onnx')).toEqual({ 'onnxruntime-node': expect.stringMatching(/^\d+\.\d+\.\d+/) as string })
+  expect(engineVersions('reference')).toEqual({})
 })

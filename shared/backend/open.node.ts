@@ -1,7 +1,9 @@
 /**
  * @file Opens a backend by the name that configs and flags give it, and makes sure that it has come to rest before the process exits.
  */
+import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
+import { z } from 'zod'
 import { UserError } from '../errors.js'
 import { beforeExit } from '../exit.node.js'
 import type { Backend } from './backend.js'
@@ -33,6 +35,15 @@ export function openBackend(engine: string, options: EngineOptions): Backend {
   const dispose = (): Promise<void> => (disposal ??= backend.dispose().finally(takeBack))
   const takeBack = beforeExit(dispose)
   return { ...backend, dispose }
+}
+
+/** Versions of the libraries that an engine computes with, by package; none for one that needs none. */
+export function engineVersions(engine: string): Readonly<Record<string, string>> {
+  if (engine !== 'onnx') return {}
+  const name = 'onnxruntime-node'
+  // Not from the library itself: only the engine's workers load it.
+  const { version } = z.object({ version: z.string() }).parse(createRequire(import.meta.url)(`${name}/package.json`))
+  return { [name]: version }
 }
 
 /** Threads for one of several processes that compute on this machine at the same time: its share of the cores, at least 1. */
