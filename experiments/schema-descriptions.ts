@@ -31,7 +31,8 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     threads: 'Threads of each process; null: cores divided by the processes on this machine.',
   },
   split: {
-    topology: 'split: clients run the first blocks; federated: they run the whole model and only adapters travel; centralized: one client has all data and runs the whole model.',
+    topology:
+      'split: clients run the first blocks; federated: they run the whole model and only adapters travel; centralized: one client has all data and runs the whole model.',
     cut_layer: "Number of client blocks, from 0 (which hides nothing) to the model's layers.",
     tail_layers: 'Last blocks that run on the client too.',
   },

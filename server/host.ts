@@ -15,7 +15,7 @@ import type { LinkLimits } from '../shared/protocol/limits.js'
 import type { ServerLink } from '../shared/protocol/link.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
 import type { Summary } from '../shared/run-records.js'
-import { compareIds } from './order.js'
+import { compareCodeUnits } from '../shared/compare.js'
 import { silentObserver, type Activity, type RunObserver } from './observer.js'
 import { RunRecorder, type RunRecord } from './recorder.js'
 import { createRunDirectory, type RunDirectory } from './run-directory.js'
@@ -60,7 +60,7 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher, ch
   await check?.(model)
   doing('preparing')
   // Clients on this machine find their blocks prepared.
-  const weights = await model.weights(new Set([...sides.top, ...sides.bottom].sort(compareIds)))
+  const weights = await model.weights(new Set([...sides.top, ...sides.bottom].sort(compareCodeUnits)))
   const backend = openBackend(config.model.engine, { threads, lanes })
   const files: { close(): void }[] = []
   const closeFiles = (): void => files.forEach((file) => file.close())
@@ -85,6 +85,7 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher, ch
     files.push(directory)
     const log = fileLog(directory.logFile('server'))
     files.push(log)
+    log.info({ model: model.name, digest: model.digest.model }, 'dropout of the frozen base model is not applied')
     const recorder = new RunRecorder({
       directory,
       config,

@@ -3,7 +3,7 @@
  */
 import type { RoundClient, RoundLine } from '../shared/run-records.js'
 import { addSums, lossReport, type LossSums } from '../shared/train/metrics.js'
-import { compareIds } from './order.js'
+import { compareCodeUnits } from '../shared/compare.js'
 import type { ClientId, Missing } from './round-state.js'
 
 interface ClientNumbers {
@@ -54,7 +54,7 @@ export class RoundMetrics {
   }
 
   line(facts: RoundFacts): RoundLine {
-    const entries = [...this.clients].sort(([a], [b]) => compareIds(a, b))
+    const entries = [...this.clients].sort(([a], [b]) => compareCodeUnits(a, b))
     const train = lossReport(addSums(entries.map(([, { train }]) => train)))
     const evaluated = entries.flatMap(([, { evaluation }]) => (evaluation ? [evaluation] : []))
     const evaluation = lossReport(addSums(evaluated))

@@ -3,7 +3,7 @@
  */
 import type { Activity } from './observer.js'
 import { unreachable } from '../shared/errors.js'
-import { compareIds } from './order.js'
+import { compareCodeUnits } from '../shared/compare.js'
 import type { ClientId, Participant, RoundSettings, RoundState } from './round-state.js'
 import { owesMicroBatch, owesStep } from './round-steps.js'
 
@@ -18,7 +18,7 @@ export function readyClients(state: RoundState): ClientId[] {
   return [...state.members]
     .filter(([, { present, counts }]) => present && counts !== null)
     .map(([id]) => id)
-    .sort(compareIds)
+    .sort(compareCodeUnits)
 }
 
 /** Whether something names the round that is under way. */
@@ -63,7 +63,7 @@ export function activityOf(settings: RoundSettings, { phase, members, round }: R
   const doing = (what: Activity['doing'], clients: readonly ClientId[] = []): Activity => ({
     doing: what,
     round,
-    clients: [...clients].sort(compareIds),
+    clients: [...clients].sort(compareCodeUnits),
   })
   switch (phase.kind) {
     case 'gathering':

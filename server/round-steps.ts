@@ -5,7 +5,7 @@
  * sequential  clients meet the top one after another, and it moves after each
  * replicated  each client has a top of its own, so nobody waits for anybody
  */
-import { compareIds } from './order.js'
+import { compareCodeUnits } from '../shared/compare.js'
 import type { ClientId, Participant, RoundEffect, RoundSettings, RoundState, TrainingPhase } from './round-state.js'
 
 /** A round in the middle of its steps; functions below return the next one and add to `effects`. */
@@ -117,7 +117,7 @@ function settleTogether(run: Steps, start: TrainingPhase): TrainingPhase {
 
 function closeStep(run: Steps, phase: TrainingPhase): TrainingPhase {
   if (phase.contributors.length > 0)
-    run.effects.push({ type: 'top-step', step: phase.step, clients: [...phase.contributors].sort(compareIds) })
+    run.effects.push({ type: 'top-step', step: phase.step, clients: [...phase.contributors].sort(compareCodeUnits) })
   const open: TrainingPhase = { ...phase, step: phase.step + 1, contributors: [], stepOverdue: false }
   if (inOpenStep(open).length > 0) startClock(run, open.step, null)
   return open
@@ -176,7 +176,7 @@ function turn(run: Steps, phase: TrainingPhase): ClientId | null {
   const waiting = inOpenStep(phase)
   const begun = waiting.find((id) => of(id).issued > 0)
   if (begun !== undefined) return begun
-  if (run.settings.order === 'id') return waiting.sort(compareIds)[0] ?? null
+  if (run.settings.order === 'id') return waiting.sort(compareCodeUnits)[0] ?? null
   return waiting.filter((id) => of(id).received > 0).sort((a, b) => of(a).arrival - of(b).arrival)[0] ?? null
 }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { weightsOf } from './aggregation.js'
-import { compareIds } from './order.js'
+import { compareCodeUnits } from '../shared/compare.js'
 import { readyClients } from './round-queries.js'
 import type { ClientId, Member, RoundEffect, RoundSettings, RoundState } from './round-state.js'
 import { SimulatedRun, Tape, type Watcher } from './testing/simulated-run.js'
@@ -103,7 +103,7 @@ class Rules implements Watcher {
     if (this.settings.top !== 'sequential') return
     if (this.turn) expect(this.turn, 'another client in the middle of a step').toEqual({ client, step })
     else {
-      if (this.settings.order === 'id' && this.lastTurn?.step === step) expect(compareIds(this.lastTurn.client, client)).toBe(-1)
+      if (this.settings.order === 'id' && this.lastTurn?.step === step) expect(compareCodeUnits(this.lastTurn.client, client)).toBe(-1)
       expect(step).toBeGreaterThanOrEqual(this.lastTurn?.step ?? 0)
       this.turn = this.lastTurn = { client, step }
     }
@@ -119,7 +119,7 @@ class Rules implements Watcher {
     expect(this.steps, 'a second step of the top').not.toContain(key)
     this.steps.add(key)
     if (this.settings.top === 'joint') {
-      expect(clients).toEqual([...complete].sort(compareIds))
+      expect(clients).toEqual([...complete].sort(compareCodeUnits))
       complete.clear()
     } else {
       expect(clients).toHaveLength(1)
@@ -130,8 +130,10 @@ class Rules implements Watcher {
 
   private merge({ replies, missing }: Extract<RoundEffect, { type: 'merge' }>): void {
     this.merges++
-    expect(replies).toEqual([...new Set(replies)].sort(compareIds))
-    expect([...replies, ...missing.map(({ client }) => client)].sort(compareIds)).toEqual([...this.selected.keys()].sort(compareIds))
+    expect(replies).toEqual([...new Set(replies)].sort(compareCodeUnits))
+    expect([...replies, ...missing.map(({ client }) => client)].sort(compareCodeUnits)).toEqual(
+      [...this.selected.keys()].sort(compareCodeUnits),
+    )
     expect(replies.length).toBeGreaterThanOrEqual(this.settings.minReplies)
     for (const client of replies) {
       expect(this.replied, 'in the mean without an adapter').toContain(client)

@@ -4,7 +4,7 @@
  * gathering -> [evaluating, round 0] -> training -> merging -> evaluating -> training -> ... -> finished | failed
  */
 import { UserError } from '../shared/errors.js'
-import { compareIds } from './order.js'
+import { compareCodeUnits } from '../shared/compare.js'
 import type {
   ClientId,
   Member,
@@ -102,14 +102,14 @@ function closeRound(run: Steps, state: RoundState, start: TrainingPhase): Transi
   }
   const reasons = reasonsMissing(phase)
   const missing: Missing[] = [...reasons].map(([client, reason]) => ({ client, reason }))
-  const replies = [...phase.participants.keys()].filter((client) => !reasons.has(client)).sort(compareIds)
+  const replies = [...phase.participants.keys()].filter((client) => !reasons.has(client)).sort(compareCodeUnits)
   return { state: { ...state, phase: { kind: 'merging' } }, effects: [...effects, { type: 'merge', replies, missing }] }
 }
 
 /** Why each client that does not enter the mean does not, in id order. */
 function reasonsMissing(phase: TrainingPhase): Map<ClientId, string> {
   const reasons = new Map<ClientId, string>()
-  for (const [client, p] of [...phase.participants].sort(([a], [b]) => compareIds(a, b)))
+  for (const [client, p] of [...phase.participants].sort(([a], [b]) => compareCodeUnits(a, b)))
     if (p.state === 'out') reasons.set(client, p.reason ?? 'lost')
     else if (droppedTooOften(p)) reasons.set(client, `dropped in ${p.dropped} of ${p.steps} steps`)
   return reasons

@@ -3,7 +3,7 @@
  */
 import type { Random } from '../../shared/random.js'
 import type { OptimizerState } from '../../shared/train/optimizer.js'
-import { compareIds } from '../order.js'
+import { compareCodeUnits } from '../../shared/compare.js'
 import { weightedMean } from './mean.js'
 import type { AdapterReply, ClientId, Strategy } from './strategy.js'
 
@@ -36,7 +36,7 @@ function sample(ready: readonly ClientId[], count: number, random: Random): Clie
   return order
     .slice(0, count)
     .map((i) => ready[i])
-    .sort(compareIds)
+    .sort(compareCodeUnits)
 }
 
 /** Both moments averaged with the same weights; the number of updates is the largest. null if no reply has any. */
