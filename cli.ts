@@ -12,5 +12,5 @@ import { runProcess } from './shared/command-line/process.node.js'
 runProcess({
   summary:
     'Federated split fine-tuning of language models: clients train the bottom blocks on their own text, an edge server trains the top.',
-  commands: [...clientCommands, ...experimentCommands, ...serverCommands],
+  commands: [...experimentCommands, ...serverCommands, ...clientCommands],
 })

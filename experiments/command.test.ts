@@ -106,6 +106,19 @@ activations  up               20   1.4 MB       1.5 MB
 `)
   })
 
+  test('shows one client alone, round by round', async () => {
+    writeRun()
+    const { stdout } = await type('inspect', 'aaaa', '--client', 'client-0', '--output-dir', folder)
+    expect(stdout.slice(stdout.indexOf('\n\n') + 2)).toBe(`client client-0, by round
+round  examples  tokens  steps  train loss  eval loss  compute s  wait s  network s      up    down
+    1        40     900     10      4.5000     4.0000        1.0     2.0        0.5  1.5 MB  1.2 MB
+
+traffic
+kind         direction  messages   payload  on the wire
+activations  up               10  700.0 kB     750.0 kB
+`)
+  })
+
   test('gives one client, and one round, as JSON', async () => {
     writeRun()
     const { stdout } = await type('inspect', 'aaaa', '--round', '1', '--client', 'client-0', '--output-dir', folder, '--format', 'json')
@@ -161,9 +174,9 @@ describe('validate', () => {
     expect(await type('validate', path)).toEqual({
       status: 0,
       stdout: `${path} is valid
-model     cutlayer-shipped: 6 blocks, 2 on the clients, 4 on the server
+model     cutlayer-shipped: 6 blocks, 2 on each of 4 clients, 4 on the server
 adapter   rank 8 on 6 linear layers, 24,576 parameters
-data      ${rows}, rows of at most 256 tokens, divided among 4 clients (natural if rows name their client, else iid)
+data      ${rows}, rows of at most 256 tokens, divided by client: natural if rows name their client, else iid
 training  5 rounds of 10 local steps, batches of 4, learning rate 0.0005
 `,
       stderr: '',

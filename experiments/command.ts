@@ -15,17 +15,18 @@ import { mergeCommand } from './merge.js'
 import { schemaCommand } from './schema.js'
 import { validateCommand } from './validate.js'
 
+/** As `cutlayer --help` lists them: from a first run to what one does with it. */
 export const commands: readonly CommandDefinition[] = [
-  benchStepCommand,
-  compareCommand,
-  doctorCommand,
-  evalCommand,
-  exportCommand,
-  generateCommand,
-  inspectCommand,
-  listCommand,
-  mergeCommand,
   runCommand,
-  schemaCommand,
   validateCommand,
+  schemaCommand,
+  listCommand,
+  inspectCommand,
+  compareCommand,
+  evalCommand,
+  generateCommand,
+  exportCommand,
+  mergeCommand,
+  benchStepCommand,
+  doctorCommand,
 ]

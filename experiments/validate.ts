@@ -6,7 +6,7 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { defineCommand } from '../shared/command-line/index.node.js'
 import { loadConfig } from '../shared/config/load.node.js'
-import type { Config } from '../shared/config/schema.js'
+import { clientCount, type Config } from '../shared/config/schema.js'
 import { checkConfigFits, type ConfigFit } from '../shared/model/fit.js'
 import { openModel, type ModelFolder } from '../shared/model/model.node.js'
 import { checkRows } from './check-rows.js'
@@ -39,14 +39,16 @@ function whatItDoes(
   { cut, lora: { modules } }: ConfigFit,
 ): string[] {
   const parameters = modules.reduce((sum, { in: width, out }) => sum + lora.r * (width + out), 0)
-  const { num_clients: clients, num_rounds: rounds, local_steps: steps, local_epochs: epochs } = federation
-  const where =
-    cut === null ? `${split.topology}, the whole model on the client` : `${cut} on the clients, ${architecture.layers - cut} on the server`
+  const { num_rounds: rounds, local_steps: steps, local_epochs: epochs } = federation
+  const holders = clientCount({ split, federation })
+  const each = holders === 1 ? 'one client' : `each of ${holders} clients`
+  const where = cut === null ? `all of them on ${each}` : `${cut} on ${each}, ${architecture.layers - cut} on the server`
+  const division = data.partition ?? 'natural if rows name their client, else iid'
   const amount = steps === null ? `${epochs} local epochs` : `${steps} local steps`
   return [
     `model     ${name}: ${architecture.layers} blocks, ${where}`,
     `adapter   rank ${lora.r} on ${modules.length} linear layers, ${parameters.toLocaleString('en')} parameters`,
-    `data      ${data.path ?? data.dataset}, rows of at most ${data.max_length} tokens, divided among ${clients} clients (${data.partition ?? 'natural if rows name their client, else iid'})`,
+    `data      ${data.path ?? data.dataset}, rows of at most ${data.max_length} tokens, ${holders === 1 ? 'all on one client' : `divided by client: ${division}`}`,
     `training  ${rounds} rounds of ${amount}, batches of ${train.per_device_train_batch_size}, learning rate ${train.learning_rate}`,
   ]
 }

@@ -69,13 +69,15 @@ function sumByKind(lines: readonly TrafficLine[]): TrafficSum[] {
   return [...sums.values()].sort((a, b) => b.wire_bytes - a.wire_bytes)
 }
 
-/** The report as text. Of several rounds, the clients of the last one are shown. */
+/** The report as text. Of several rounds, the clients of the last one are shown; of one client, all its rounds. */
 export function reportText(report: RunReport, selection: Selection, bold: (text: string) => string): string {
   const { rounds, traffic } = report
   const head = [`${bold(report.name)} (${report.id}), ${report.status}`, report.run_dir]
   if (report.created !== null) head.push(`started ${report.created}, model ${report.model}`)
   const parts = [head.map((line) => `${line}\n`).join('')]
-  parts.push(rounds.length === 0 ? 'no round is over yet\n' : table(ROUND_COLUMNS, rounds, bold))
+  if (rounds.length === 0) parts.push('no round is over yet\n')
+  // Its bytes would be the client's, and its losses everybody's.
+  else if (selection.client === undefined) parts.push(table(ROUND_COLUMNS, rounds, bold))
   if (selection.client !== undefined) {
     const lines = rounds.flatMap((line) => line.clients.map((client) => ({ round: line.round, ...client })))
     parts.push(

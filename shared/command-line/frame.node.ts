@@ -19,6 +19,16 @@ const INTERRUPTED: Failure = {
   fix: 'start it again when you like',
 }
 
+/** What operands mean: the same in all commands. */
+const MEANINGS: Readonly<Record<string, string>> = {
+  config: 'a YAML or JSON file; see cutlayer schema for its keys',
+  overrides: 'keys of the config to set, such as train.learning_rate=0.001',
+  run: "a run's folder, name or id",
+  runs: 'folders, names or ids of runs',
+  folder: 'where to write',
+  out: 'where to write',
+}
+
 export interface Frame {
   readonly version: string
   readonly summary: string
@@ -83,11 +93,11 @@ function addCommand(
     if (known !== undefined) return known
     const child = parent.command(verb) // takes over how its parent writes and exits
     parents.set(path, child)
-    if (depth < verbs.length - 1) child.description(`see cutlayer ${verbs.slice(0, depth + 1).join(' ')} --help`)
+    if (depth < verbs.length - 1) child.description(`commands of their own; see cutlayer ${verbs.slice(0, depth + 1).join(' ')} --help`)
     return child.addOption(formatOption())
   }, parents.get('')!)
   command.description(definition.summary)
-  for (const operand of words.slice(verbs.length)) command.argument(operand)
+  for (const operand of words.slice(verbs.length)) command.argument(operand, MEANINGS[operand.replaceAll(/[^a-z-]/g, '')] ?? '')
   for (const [flags, description] of Object.entries(definition.flags)) command.option(flags, description)
   command.addHelpText('after', `\nExample:\n${definition.example.replaceAll(/^/gm, '  ')}\n`)
   command.action(async () => {
