@@ -28,11 +28,11 @@ const DOING: Readonly<Record<Exclude<Activity['doing'], 'training'>, (clients: s
   gathering: (clients) => (clients === '' ? 'waiting for clients to join' : `waiting for ${clients} to load model and rows`),
   collecting: (clients) => `waiting for the adapter of ${clients}`,
   merging: () => 'averaging the adapters',
-  evaluating: (clients, round) => `evaluating ${round === 0 ? 'before training' : `after round ${round}`}: waiting for ${clients}`,
+  evaluating: (clients, round) => `evaluating${round === 0 ? ' before training' : ''}: waiting for ${clients}`,
 }
 
 /** More are counted, not named. */
-const MOST_NAMES = 4
+const MOST_NAMES = 2
 
 export class RunReporter implements RunObserver {
   private bar: Progress | null = null

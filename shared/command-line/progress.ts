@@ -17,26 +17,32 @@ export interface ProgressState {
 }
 
 /**
- * `round 2  [######------]  12/24  3.1/s  4 s left  loss 3.21`, cut to the terminal's width; the bar gives way first. The time left assumes the
- * mean rate so far. Without a total: `opening the model  3 s`.
+ * `round 2  [######------]  12/24  3.1/s  4 s left  loss 3.21`, for the terminal's width: the bar gives way first, then the rate and the time
+ * left, which assumes the mean rate so far. Without a total: `opening the model  3 s`.
  */
 export function progressLine(state: ProgressState): string {
   const { label, done, total, details, columns } = state
   const room = Math.max(0, columns - 1) // the last column would wrap on some terminals
-  const numbers = [...(total > 0 ? [`${done}/${total}`] : []), ...rateAndTime(state), ...(details === '' ? [] : [details])]
-  if (total <= 0) return [label, ...numbers].join('  ').slice(0, room)
-  const others = [label, ...numbers].join('  ').length + '  []'.length
-  const cells = Math.min(MOST_CELLS, Math.max(FEWEST_CELLS, room - others))
-  const full = Math.round(Math.min(1, Math.max(0, done / total)) * cells)
-  return [label, `[${'#'.repeat(full)}${'-'.repeat(cells - full)}]`, ...numbers].join('  ').slice(0, room)
+  const line = (...parts: readonly string[]): string => [label, ...parts, details].filter((part) => part !== '').join('  ')
+  const { rate, time } = rateAndTime(state)
+  if (total <= 0) return line(done > 0 ? String(done) : '', rate, time).slice(0, room)
+  const count = `${done}/${total}`
+  const share = Math.min(1, Math.max(0, done / total))
+  const cells = Math.min(MOST_CELLS, room - line('[]', count, rate, time).length)
+  const full = Math.round(share * cells)
+  if (cells >= FEWEST_CELLS) return line(`[${'#'.repeat(full)}${'-'.repeat(cells - full)}]`, count, rate, time)
+  const shorter = [line(count, rate, time), line(count, time), line(count)]
+  return (shorter.find(({ length }) => length <= room) ?? line(count)).slice(0, room)
 }
 
-function rateAndTime({ done, total, elapsedSeconds }: ProgressState): string[] {
-  if (done <= 0) return total > 0 || elapsedSeconds < 1 ? [] : [duration(elapsedSeconds)]
-  if (elapsedSeconds <= 0) return []
+function rateAndTime({ done, total, elapsedSeconds }: ProgressState): { readonly rate: string; readonly time: string } {
+  if (done <= 0) return { rate: '', time: total > 0 || elapsedSeconds < 1 ? '' : duration(elapsedSeconds) }
+  if (elapsedSeconds <= 0) return { rate: '', time: '' }
   const perSecond = done / elapsedSeconds
-  const rate = perSecond >= 1 ? `${perSecond.toFixed(1)}/s` : `${(1 / perSecond).toFixed(1)} s each`
-  return [...(total > 0 ? [] : [String(done)]), rate, ...(done < total ? [`${duration((total - done) / perSecond)} left`] : [])]
+  return {
+    rate: perSecond >= 1 ? `${perSecond.toFixed(1)}/s` : `${(1 / perSecond).toFixed(1)} s each`,
+    time: done < total ? `${duration((total - done) / perSecond)} left` : '',
+  }
 }
 
 /** Seconds as a person says them: `0.4 s`, `42 s`, `3 min 05 s`, `2 h 10 min`. */
