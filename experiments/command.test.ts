@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createRunDirectory } from '../server/run-directory.js'
-import { runCommandLine } from '../shared/command-line/frame.node.js'
 import { Config } from '../shared/config/schema.js'
 import type { RoundLine } from '../shared/run-records.js'
 import { commands } from './command.js'
+import { typeCommand, type Typed } from './testing/type.js'
 
 let folder: string
 beforeEach(async () => {
@@ -14,16 +14,7 @@ beforeEach(async () => {
 })
 afterEach(() => rm(folder, { recursive: true }))
 
-async function type(...args: string[]): Promise<{ status: number; stdout: string; stderr: string }> {
-  const written = { stdout: '', stderr: '' }
-  const streams = {
-    stdout: { write: (text: string) => (written.stdout += text) },
-    stderr: { write: (text: string) => (written.stderr += text) },
-    environment: {},
-  }
-  const status = await runCommandLine({ version: '0', summary: '', commands }, args, streams, () => undefined)
-  return { status, ...written }
-}
+const type = (...args: string[]): Promise<Typed> => typeCommand(commands, ...args)
 
 const envelope = (stdout: string): unknown => JSON.parse(stdout.trimEnd().split('\n').at(-1)!)
 

@@ -2,11 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { runCommandLine } from '../shared/command-line/frame.node.js'
 import { goldenFile, readJson, readTensors } from '../shared/model/testing/golden.js'
 import type { I32Tensor } from '../shared/tensor.js'
 import { generateCommand } from './generate.js'
 import { goldenText, writeGoldenModel } from './testing/golden-model.js'
+import { typeCommand, type Typed } from './testing/type.js'
 
 let folder: string
 const at = (...parts: string[]): string => join(folder, ...parts)
@@ -19,14 +19,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }))
 
 /** In this process, on the reference engine. */
-async function type(...args: string[]): Promise<{ status: number; stdout: string; stderr: string }> {
-  const written = { stdout: '', stderr: '' }
-  const stream = (name: keyof typeof written) => ({ write: (text: string) => (written[name] += text) })
-  const streams = { stdout: stream('stdout'), stderr: stream('stderr'), environment: {} }
-  const line = ['generate', '--engine', 'reference', ...args]
-  const status = await runCommandLine({ version: '0', summary: '', commands: [generateCommand] }, line, streams, () => undefined)
-  return { status, ...written }
-}
+const type = (...args: string[]): Promise<Typed> => typeCommand([generateCommand], 'generate', '--engine', 'reference', ...args)
 
 const ids = (readTensors(goldenFile('gpt2', 'golden.safetensors')).get('input_ids') as I32Tensor).data
 const { greedy } = readJson<{ greedy: number[] }>(goldenFile('gpt2', 'golden.json'))

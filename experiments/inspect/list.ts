@@ -5,7 +5,7 @@ import { z } from 'zod'
 import { defineCommand } from '../../shared/command-line/index.node.js'
 import { listRuns, readRun, type Run } from '../runs.js'
 import { DEFAULT_OUTPUT_DIR } from './inspect.js'
-import { statusOf } from './report.js'
+import { headOf, type RunHead } from './report.js'
 import { type Column, measured, table } from './table.js'
 
 export const listCommand = defineCommand({
@@ -22,13 +22,7 @@ export const listCommand = defineCommand({
   },
 })
 
-interface Glance {
-  readonly run_dir: string
-  readonly id: string
-  readonly name: string
-  readonly status: string
-  readonly created: string | null
-  readonly model: string | null
+interface Glance extends RunHead {
   /** Finished ones, without round 0. */
   readonly rounds: number
   readonly perplexity_before: number | null
@@ -39,12 +33,7 @@ function glanceAt(run: Run): Glance {
   const scored = run.rounds.filter(({ eval_perplexity }) => eval_perplexity !== null)
   const before = scored[0]?.round === 0 ? scored[0] : undefined
   return {
-    run_dir: run.folder,
-    id: run.id,
-    name: run.name,
-    status: statusOf(run),
-    created: run.metadata?.created ?? null,
-    model: run.metadata?.model.name ?? null,
+    ...headOf(run),
     rounds: run.rounds.filter(({ round }) => round > 0).length,
     perplexity_before: before?.eval_perplexity ?? null,
     perplexity_last: scored.at(-1)?.eval_perplexity ?? null,

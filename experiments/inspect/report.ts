@@ -20,22 +20,23 @@ export interface TrafficSum {
   readonly wire_bytes: number
 }
 
-export interface RunReport {
+/** What tells runs apart at a glance. */
+export interface RunHead {
   readonly run_dir: string
   readonly id: string
   readonly name: string
   readonly status: string
   readonly created: string | null
   readonly model: string | null
+}
+
+export interface RunReport extends RunHead {
   readonly rounds: readonly RoundLine[]
   readonly traffic: readonly TrafficSum[]
   readonly warnings: readonly string[]
 }
 
-/** The selected part of a run. A client's selection leaves only that client in each round. */
-export function reportOf(run: Run, { round, client }: Selection): RunReport {
-  const isAsked = (line: { round: number }): boolean => round === undefined || line.round === round
-  const rounds = run.rounds.filter(isAsked)
+export function headOf(run: Run): RunHead {
   return {
     run_dir: run.folder,
     id: run.id,
@@ -43,6 +44,15 @@ export function reportOf(run: Run, { round, client }: Selection): RunReport {
     status: statusOf(run),
     created: run.metadata?.created ?? null,
     model: run.metadata?.model.name ?? null,
+  }
+}
+
+/** The selected part of a run. A client's selection leaves only that client in each round. */
+export function reportOf(run: Run, { round, client }: Selection): RunReport {
+  const isAsked = (line: { round: number }): boolean => round === undefined || line.round === round
+  const rounds = run.rounds.filter(isAsked)
+  return {
+    ...headOf(run),
     rounds: client === undefined ? rounds : rounds.map((line) => ({ ...line, clients: line.clients.filter(({ id }) => id === client) })),
     traffic: sumByKind(run.traffic.filter((line) => isAsked(line) && (client === undefined || line.client === client))),
     warnings: run.warnings,

@@ -33,6 +33,7 @@ export async function openDecoder(
 ): Promise<Decoder> {
   const graph = addLora(generationGraph(model), new Map(lora.paths.map((path) => [path, [defaultTerm(false)]])))
   const names = rememberedNames(graph)
+  const fixed = fixedInputs(graph, adapter, lora.scale)
   const { maxPositions } = model.family.architecture(model.config)
   const program = await backend.compile(graph, weights, { name: 'generate', lane })
   let past: Record<string, Tensor | Handle> = emptyPast(graph, names)
@@ -46,7 +47,8 @@ export async function openDecoder(
     async next(ids) {
       if (length + ids.length > maxPositions) throw tooLong(length + ids.length, maxPositions)
       const { positions, slots, places } = layoutOf([ids.length])
-      const given: Record<string, Tensor | Handle> = {
+      const given = {
+        ...fixed,
         ids: i32([ids.length], ids),
         positions: i32(
           positions.shape,
@@ -57,8 +59,6 @@ export async function openDecoder(
         scored: i32([1], [ids.length - 1]),
         ...past,
       }
-      for (const name of graphInputs(graph).keys())
-        given[name] ??= adapter.get(name) ?? (name.endsWith('.lora_scale') ? scalar(lora.scale) : missing(name))
       const results = await program.run(given, { keep: names.map(presentName) })
       await release()
       past = Object.fromEntries(names.map((name) => [pastName(name), results[presentName(name)]]))
@@ -95,8 +95,14 @@ function emptyPast(graph: Graph, names: readonly string[]): Record<string, Tenso
   )
 }
 
-function missing(name: string): never {
-  throw new Error(`nothing was given for the input ${name}`)
+/** The adapter and its scales: the same for every token. */
+function fixedInputs(graph: Graph, adapter: NamedTensors, scale: number): Record<string, Tensor> {
+  const fixed: Record<string, Tensor> = {}
+  for (const name of graphInputs(graph).keys()) {
+    const tensor = name.endsWith('.lora_scale') ? scalar(scale) : adapter.get(name)
+    if (tensor) fixed[name] = tensor
+  }
+  return fixed
 }
 
 function tooLong(tokens: number, positions: number): UserError {
