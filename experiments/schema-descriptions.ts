@@ -32,7 +32,7 @@ export const KEY_DESCRIPTIONS: Descriptions = {
   },
   split: {
     topology:
-      'split: clients run the first blocks; federated: they run the whole model and only adapters travel; centralized: one client has all data and runs the whole model.',
+      'split: clients run the first blocks; federated: they run the whole model and only adapters travel; centralized: one client has all data and runs the whole model; local: every client trains the whole model alone, and nothing is averaged.',
     cut_layer: "Number of client blocks, from 0 (which hides nothing) to the model's layers.",
     tail_layers: 'Last blocks that run on the client too.',
   },
@@ -71,7 +71,7 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     adam_epsilon: 'Added to the root of the second moment.',
     max_grad_norm: 'Each side clips its gradients by its own norm; 0: off.',
     label_smoothing_factor: 'Share of the target that is spread over the vocabulary.',
-    seed: 'Of every random choice.',
+    seed: 'Of every random choice. A list: one run for each, with mean and deviation.',
     gradient_checkpointing: 'Recompute what the backward pass needs instead of keeping it.',
     group_by_length: 'Put rows of like length into one batch.',
   },

@@ -22,6 +22,7 @@ describe('what a config may say', () => {
     ['nothing', {}],
     ['a group with nothing in it', { train: null }],
     ['a value of each kind', { model: { threads: null }, lora: { target_modules: ['c_attn'], use_rslora: true }, train: { optim: 'sgd' } }],
+    ['a list of seeds', { train: { seed: [1, 2, 3] } }],
   ])('%s', (_, config) => {
     expect(check.safeParse(config).success).toBe(true)
   })
@@ -31,6 +32,7 @@ describe('what a config may say', () => {
     ['an unknown key', { train: { lr: 1 } }],
     ['a number that is too small', { lora: { r: 0 } }],
     ['a fraction where a whole number belongs', { lora: { r: 1.5 } }],
+    ['no seed at all', { train: { seed: [] } }],
     ['text for a number', { train: { learning_rate: 'fast' } }],
     ['a word that is none of the choices', { federation: { top: 'shared' } }],
   ])('not %s', (_, config) => {

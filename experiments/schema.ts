@@ -3,7 +3,7 @@
  */
 import { z } from 'zod'
 import { defineCommand } from '../shared/command-line/index.node.js'
-import { ConfigGroups } from '../shared/config/schema.js'
+import { ConfigFile } from '../shared/config/seeds.js'
 import { GROUP_DESCRIPTIONS, KEY_DESCRIPTIONS } from './schema-descriptions.js'
 
 /** Keywords by name; plain JSON. */
@@ -26,7 +26,7 @@ export const schemaCommand = defineCommand({
  * What is planned but not built is not in it. The rules between keys are not either: `cutlayer validate` knows them.
  */
 export function configSchema(): JsonSchema {
-  const schema = z.toJSONSchema(ConfigGroups, { io: 'input' })
+  const schema = z.toJSONSchema(ConfigFile, { io: 'input' })
   const groups = Object.entries(schema.properties as Readonly<Record<string, JsonSchema>>)
   const described = groups.map(([name, group]) => [name, describeGroup(name as keyof typeof GROUP_DESCRIPTIONS, group)])
   return { ...schema, title: 'cutlayer config', properties: Object.fromEntries(described) as unknown }

@@ -10,6 +10,7 @@ import { UserError } from '../errors.js'
 import { configGroups, parseConfig } from './parse.js'
 import { withValueAt } from './paths.js'
 import type { Config } from './schema.js'
+import { parseConfigSeries, type ConfigSeries } from './seeds.js'
 
 /** A config is a page of text; what is larger is another file by mistake. */
 const MAX_CONFIG_BYTES = 1 << 20
@@ -21,9 +22,25 @@ const MAX_CONFIG_BYTES = 1 << 20
  * @throws UserError CONFIG_NOT_FOUND, CONFIG_SYNTAX, BAD_ARGUMENT (an override without "="), and what `parseConfig` throws
  */
 export async function loadConfig(path: string, overrides: readonly string[] = []): Promise<Config> {
-  const raw = configGroups(parseYaml(await readText(path), path), path)
-  const changed = overrides.map(parseOverride).reduce<unknown>((config, { keys, value }) => withValueAt(config, keys, value), raw)
-  const config = parseConfig(changed, overrides.length === 0 ? path : `${path} with its overrides`)
+  const { raw, source } = await readConfig(path, overrides)
+  return named(parseConfig(raw, source), path)
+}
+
+/** As `loadConfig`, for a config that may have several seeds: one config for each. */
+export async function loadConfigSeries(path: string, overrides: readonly string[] = []): Promise<ConfigSeries> {
+  const { raw, source } = await readConfig(path, overrides)
+  const { configs, isList } = parseConfigSeries(raw, source)
+  const [first, ...others] = configs
+  return { configs: [named(first, path), ...others.map((config) => named(config, path))], isList }
+}
+
+async function readConfig(path: string, overrides: readonly string[]): Promise<{ readonly raw: unknown; readonly source: string }> {
+  const file = configGroups(parseYaml(await readText(path), path), path)
+  const raw = overrides.map(parseOverride).reduce<unknown>((config, { keys, value }) => withValueAt(config, keys, value), file)
+  return { raw, source: overrides.length === 0 ? path : `${path} with its overrides` }
+}
+
+function named(config: Config, path: string): Config {
   return { ...config, output: { ...config.output, run_name: config.output.run_name ?? nameOf(path) } }
 }
 

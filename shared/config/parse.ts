@@ -11,11 +11,12 @@ import { Config } from './schema.js'
 /**
  * @param raw groups of keys; null or undefined (an empty file) gives the defaults
  * @param source names where it came from in errors, as `config.yaml`
- * @throws UserError CONFIG_UNKNOWN_KEY, CONFIG_NOT_BUILT, CONFIG_VALUE
+ * @throws UserError CONFIG_UNKNOWN_KEY, CONFIG_NOT_BUILT, CONFIG_VALUE (also for a list of seeds, see seeds.ts)
  */
 export function parseConfig(raw: unknown, source = 'the config'): Config {
   const groups = configGroups(raw, source)
   refuseNotBuilt(groups, source)
+  refuseSeveralSeeds(groups, source)
   const filled = Object.fromEntries(Object.entries(groups).map(([group, value]) => [group, value ?? {}]))
   const result = Config.safeParse(filled)
   if (result.success) return result.data
@@ -48,6 +49,18 @@ export function configGroups(raw: unknown, source: string): Mapping {
   }
   refuseUnknownKeys(groups, source)
   return groups
+}
+
+/** A list of seeds is one config for each: `parseConfigSeries` (seeds.ts) takes it apart. */
+function refuseSeveralSeeds(groups: Mapping, source: string): void {
+  const seed = valueAt(groups, 'train.seed')
+  if (!Array.isArray(seed)) return
+  throw new UserError({
+    code: 'CONFIG_VALUE',
+    what: `${source} has several seeds, and here it can make only one run`,
+    why: `train.seed says ${describe(seed)}; only \`cutlayer run\` makes one run for each`,
+    fix: 'give one seed, such as train.seed=1, or use `cutlayer run`',
+  })
 }
 
 /** What a key wants, as a phrase that goes before "is expected". */
