@@ -34,6 +34,14 @@ describe('a client', () => {
     expect(new Admission({ ...rules, token: null }).admit(hello('a', { token: null }))).toEqual({ index: 0, count: 2 })
   })
 
+  test('is refused where its folder would be that of another, and may come back to its own', () => {
+    const admission = new Admission({ ...rules, namesFolders: true })
+    admission.admit(hello('Ada'))
+    expect(() => admission.admit(hello('ada'))).toThrow(refused('CLIENT_ID_IN_USE'))
+    expect(() => admission.admit(hello('Ada'))).not.toThrow()
+    expect(() => new Admission(rules).admit(hello('ada'))).not.toThrow()
+  })
+
   test('is refused when the run is full, and one of the run may come back', () => {
     const admission = new Admission(rules)
     admission.admit(hello('a'))

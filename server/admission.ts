@@ -15,6 +15,8 @@ export interface AdmissionRules {
   readonly codecs: readonly string[]
   /** Whether one client holds all the data. */
   readonly undivided: boolean
+  /** Whether each client's id names a folder of its own: ids that differ only in case would share it on many systems. */
+  readonly namesFolders?: boolean
 }
 
 export class Admission {
@@ -39,7 +41,7 @@ export class Admission {
 
   /**
    * Whether a client may join. Changes nothing.
-   * @throws UserError PROTOCOL_VERSION_DIFFERS, TOKEN_REFUSED, RUN_FULL, MESSAGE_INVALID
+   * @throws UserError PROTOCOL_VERSION_DIFFERS, TOKEN_REFUSED, RUN_FULL, CLIENT_ID_IN_USE, MESSAGE_INVALID
    */
   check({ protocol, client, token, capabilities }: MessageOf<'hello'>): void {
     if (protocol !== PROTOCOL_VERSION)
@@ -64,6 +66,14 @@ export class Admission {
         what: `client ${client} cannot join`,
         why: `this run has ${this.rules.clients} client(s): ${[...this.parts.keys()].join(', ')}`,
         fix: 'join under one of these ids to take its place, or raise federation.num_clients',
+      })
+    const alike = [...this.parts.keys()].find((other) => other !== client && other.toLowerCase() === client.toLowerCase())
+    if (this.rules.namesFolders && alike !== undefined && !this.parts.has(client))
+      throw new UserError({
+        code: 'CLIENT_ID_IN_USE',
+        what: `client ${client} cannot join`,
+        why: `${alike} is in the run, and the folders of their adapters would differ only in case`,
+        fix: 'give it an id that differs in more',
       })
   }
 

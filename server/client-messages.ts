@@ -4,7 +4,7 @@
 import { UserError, unreachable } from '../shared/errors.js'
 import type { ServerLink } from '../shared/protocol/link.js'
 import type { ClientMessage, MessageOf } from '../shared/protocol/messages.js'
-import type { Aggregation } from './aggregation.js'
+import type { ClientAdapters } from './client-adapters.js'
 import { invalid } from './invalid.js'
 import type { RunObserver } from './observer.js'
 import { isAdapterAwaited, isAwaited, isEvaluationAwaited, isReportAwaited, isStepAwaited, stepsOfClient } from './round-queries.js'
@@ -18,7 +18,7 @@ export interface ClientMessagesOptions {
   readonly settings: RoundSettings
   readonly roster: Roster
   readonly engine: StepEngine
-  readonly aggregation: Aggregation
+  readonly adapters: ClientAdapters
   readonly records: RoundRecords
   readonly rounds: RoundRunner
   readonly observer: RunObserver
@@ -35,7 +35,7 @@ export class ClientMessages {
 
   /** @throws UserError what is wrong with the message. */
   receive(client: ClientId, message: ClientMessage): void {
-    const { settings, aggregation, records, rounds, observer } = this.options
+    const { settings, adapters, records, rounds, observer } = this.options
     const { state } = rounds
     switch (message.type) {
       case 'ready':
@@ -47,7 +47,7 @@ export class ClientMessages {
       case 'adapter': {
         const counts = state.members.get(client)?.counts
         if (!counts || !isAdapterAwaited(settings, state, { ...message, client })) return
-        aggregation.take(client, message, counts, rounds.updatesSoFar)
+        adapters.take(client, message, counts, rounds.updatesSoFar)
         records.reply(client, message)
         return rounds.dispatch({ type: 'adapter', client, round: message.round, attempt: message.attempt })
       }

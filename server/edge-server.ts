@@ -2,7 +2,7 @@
  * @file The edge server: lets clients join over links, reads what they send, and hands it to the round machine.
  *
  * It opens no socket and no file. The rest of it: the clients that are connected (roster.ts), the top's work on their activations
- * (step-engine.ts), their half of the adapter (aggregation.ts), the rounds (round-runner.ts) and what is written down (round-records.ts).
+ * (step-engine.ts), their half of the adapter (client-adapters.ts), the rounds (round-runner.ts) and what is written down (round-records.ts).
  */
 import { clientConfigOf, clientCount, type Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
@@ -14,9 +14,11 @@ import type { F32Tensor, NamedTensors } from '../shared/tensor.js'
 import { createOptimizer } from '../shared/train/optimizers.js'
 import { Admission } from './admission.js'
 import { Aggregation } from './aggregation.js'
+import type { ClientAdapters } from './client-adapters.js'
 import { invalid } from './invalid.js'
 import { guardedObserver, systemClock, type Clock, type RunObserver } from './observer.js'
 import { ClientMessages } from './client-messages.js'
+import { OwnAdapters } from './own-adapters.js'
 import { RoundRecords } from './round-records.js'
 import { internalError, RoundRunner } from './round-runner.js'
 import { roundSettings } from './round-settings.js'
@@ -48,7 +50,7 @@ export class EdgeServer {
   private readonly top: TopTrainer | null
   private readonly observer: RunObserver
   private readonly roster: Roster
-  private readonly aggregation: Aggregation
+  private readonly adapters: ClientAdapters
   private readonly records: RoundRecords
   private readonly rounds: RoundRunner
   private readonly messages: ClientMessages
@@ -66,14 +68,26 @@ export class EdgeServer {
       clients: clientCount(config),
       codecs: [config.transport.activation_codec, config.transport.gradient_codec],
       undivided: config.split.topology === 'centralized',
+      namesFolders: config.split.topology === 'local',
     })
     this.roster = new Roster((client, link, error) => this.giveUp(client, link, error))
     const engine = new StepEngine({ config, architecture, top: this.top })
-    this.aggregation = new Aggregation(clients, strategy, config.federation)
+    this.adapters =
+      config.split.topology === 'local'
+        ? new OwnAdapters(clients, config.federation.optimizer_state)
+        : new Aggregation(clients, strategy, config.federation, config.train.seed)
     this.records = new RoundRecords(config, strategy.name, this.observer, clock)
-    const parts = { settings, roster: this.roster, engine, aggregation: this.aggregation, records: this.records, observer: this.observer }
+    const parts = { settings, roster: this.roster, engine, adapters: this.adapters, records: this.records, observer: this.observer }
     const onUnusable = this.giveUp.bind(this)
-    this.rounds = new RoundRunner({ ...parts, config, strategy, top: this.top, clock, adapter: () => this.adapter(), onUnusable })
+    this.rounds = new RoundRunner({
+      ...parts,
+      config,
+      strategy,
+      top: this.top,
+      clock,
+      adapter: (client) => this.adapter(client),
+      onUnusable,
+    })
     this.messages = new ClientMessages({ ...parts, rounds: this.rounds, onLeave: this.lose.bind(this), onUnusable })
   }
 
@@ -87,9 +101,12 @@ export class EdgeServer {
     return this.rounds.state.round
   }
 
-  /** The whole adapter, both halves, as of the last finished round. */
-  adapter(): Map<string, F32Tensor> {
-    const halves = new Map<string, F32Tensor>([...this.aggregation.adapter, ...(this.top?.adapter ?? [])])
+  /**
+   * The whole adapter, both halves, as of the last finished round.
+   * @param client whose, in the topology `local`; without one, there, what every client starts from.
+   */
+  adapter(client: ClientId | null = null): Map<string, F32Tensor> {
+    const halves = new Map<string, F32Tensor>([...this.adapters.adapterOf(client), ...(this.top?.adapter ?? [])])
     return new Map([...this.options.start.keys()].map((name) => [name, halves.get(name)!]))
   }
 

@@ -5,26 +5,31 @@ import type { Backend } from '../shared/backend/backend.js'
 import type { WeightStore } from '../shared/backend/weights.js'
 import { engineVersions, openBackend } from '../shared/backend/open.node.js'
 import type { Config } from '../shared/config/schema.js'
+import { isOwnModule } from '../shared/config/own-path.js'
 import { UserError } from '../shared/errors.js'
 import { fileLog } from '../shared/log.node.js'
 import type { Log } from '../shared/log.js'
 import { checkConfigFits } from '../shared/model/fit.js'
 import { weightsOfSides } from '../shared/model/loaded.js'
 import { openModel, type ModelFolder } from '../shared/model/model.node.js'
+import { digestOfFile } from '../shared/own-module.node.js'
 import type { LinkLimits } from '../shared/protocol/limits.js'
 import type { ServerLink } from '../shared/protocol/link.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
-import type { Summary } from '../shared/run-records.js'
+import type { CodeFile, RunGroup, Summary } from '../shared/run-records.js'
 import { compareCodeUnits } from '../shared/compare.js'
 import { silentObserver, type Activity, type RunObserver } from './observer.js'
 import { RunRecorder, type RunRecord } from './recorder.js'
-import { createRunDirectory, type RunDirectory } from './run-directory.js'
+import { createRunDirectory, type RunDirectory, type RunFacts } from './run-directory.js'
 import { startServer, type StartedServer } from './start.js'
+import { loadStrategy } from './strategy/own.js'
 
 export interface HostOptions {
   readonly config: Config
   readonly argv: readonly string[]
   readonly token: string | null
+  /** Of a run that is one of several. */
+  readonly group?: RunGroup | undefined
   /** Threads and lanes of the server's engine. */
   readonly threads: number
   readonly lanes: number
@@ -49,7 +54,7 @@ export interface HostedRun {
 /**
  * @throws UserError whatever is wrong with the model, the cut or the target modules, and what `check` throws, before anything is written; then RUN_DIR_UNWRITABLE.
  */
-export async function hostRun({ config, argv, token, threads, lanes, watcher, check }: HostOptions): Promise<HostedRun> {
+export async function hostRun({ config, argv, token, group, threads, lanes, watcher, check }: HostOptions): Promise<HostedRun> {
   const startedAt = new Date()
   const doing = (activity: Activity['doing']): void => watcher.activity({ doing: activity, round: 0, clients: [] })
   doing('opening')
@@ -57,6 +62,7 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher, ch
   const { lora, cut } = checkConfigFits(config, model)
   const sides = weightsOfSides(model.definition, cut)
   doing('checking')
+  const { strategy, file: strategyFile } = await loadStrategy(config.federation)
   await check?.(model)
   doing('preparing')
   // Clients on this machine find their blocks prepared.
@@ -71,6 +77,8 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher, ch
       config,
       metadata: {
         argv,
+        ...(group ? { group } : {}),
+        ...(await ownCode(config, strategyFile)),
         versions: engineVersions(backend.name),
         model: {
           name: model.name,
@@ -94,7 +102,16 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher, ch
     })
     const observer = both(recorder, both(logged(log), watcher))
     doing('compiling')
-    const started = await startServer({ config, run: `${directory.name}_${directory.id}`, model, weights, backend, observer, token })
+    const started = await startServer({
+      config,
+      run: `${directory.name}_${directory.id}`,
+      model,
+      weights,
+      backend,
+      observer,
+      token,
+      strategy,
+    })
     return {
       started,
       model,
@@ -105,6 +122,8 @@ export async function hostRun({ config, argv, token, threads, lanes, watcher, ch
         return recorder.record
       },
       async close(status, error) {
+        // What the user's own code threw, with its stack.
+        if (error?.code === 'BAD_STRATEGY') log.error({ ...error.report(), cause: stackOf(error.cause) }, 'the strategy failed')
         try {
           await started.dispose()
           await backend.dispose()
@@ -142,6 +161,17 @@ export function whenAborted(signal: AbortSignal | undefined): Promise<void> {
     if (signal?.aborted) resolve()
     else signal?.addEventListener('abort', () => resolve(), { once: true })
   })
+}
+
+function stackOf(cause: unknown): string {
+  return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)
+}
+
+/** Which files of code the run uses, so that runs can be told apart by it. */
+async function ownCode({ data }: Config, strategy: CodeFile | null): Promise<Pick<RunFacts['metadata'], 'code'>> {
+  const dataset = isOwnModule(data.dataset) ? { path: data.dataset, sha256: await digestOfFile(data.dataset) } : null
+  if (strategy === null && dataset === null) return {}
+  return { code: { ...(strategy ? { strategy } : {}), ...(dataset ? { dataset } : {}) } }
 }
 
 /** How what happens at the network reaches the run's server. */
@@ -200,9 +230,9 @@ function both(first: RunObserver, second: RunObserver): RunObserver {
       first.activity(activity)
       second.activity(activity)
     },
-    async adapter(round, adapter) {
-      await first.adapter(round, adapter)
-      await second.adapter(round, adapter)
+    async adapter(...told) {
+      await first.adapter(...told)
+      await second.adapter(...told)
     },
   }
 }

@@ -18,8 +18,11 @@ export interface RunObserver {
   step(line: StepLine): void
   round(line: RoundLine): void
   traffic(lines: readonly TrafficLine[]): void
-  /** The whole adapter, client's and server's halves together, once a round's replies are merged and before the round's line. */
-  adapter(round: number, adapter: NamedTensors): void | Promise<void>
+  /**
+   * The whole adapter, client's and server's halves together, once a round's replies are merged and before the round's line.
+   * @param client null; in the topology `local` whose adapter it is, once for each client that replied.
+   */
+  adapter(round: number, adapter: NamedTensors, client: string | null): void | Promise<void>
   /** Whenever that changes; for whoever watches, and not for the books. */
   activity(activity: Activity): void
 }
@@ -51,10 +54,10 @@ export function guardedObserver(observer: RunObserver, onError: (error: unknown)
     round: guarded((line) => observer.round(line)),
     traffic: guarded((lines) => observer.traffic(lines)),
     activity: guarded((activity) => observer.activity(activity)),
-    async adapter(round, adapter) {
+    async adapter(...told) {
       if (isBroken) return
       try {
-        await observer.adapter(round, adapter)
+        await observer.adapter(...told)
       } catch (error) {
         broke(error)
       }

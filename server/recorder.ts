@@ -1,12 +1,14 @@
 /**
  * @file Writes what happens in a run into its directory: lines, the last adapter, the best one, and the summary.
  */
+import { join } from 'node:path'
 import type { Config } from '../shared/config/schema.js'
-import { unreachable, type UserError } from '../shared/errors.js'
-import { adapterParameters, type LoraConfig } from '../shared/model/adapter.js'
+import type { UserError } from '../shared/errors.js'
+import type { LoraConfig } from '../shared/model/adapter.js'
 import { writePeftAdapter } from '../shared/model/peft.node.js'
 import type { RoundLine, Summary } from '../shared/run-records.js'
 import type { NamedTensors } from '../shared/tensor.js'
+import { cardOf } from './adapter-card.js'
 import type { RunObserver } from './observer.js'
 import type { RunDirectory } from './run-directory.js'
 
@@ -15,6 +17,12 @@ export interface RecorderOptions {
   readonly config: Config
   readonly lora: LoraConfig
   readonly model: { readonly name: string; readonly revision: string | null; readonly digest: string }
+}
+
+/** An adapter that a round ended with. */
+interface Ended {
+  readonly round: number
+  readonly adapter: NamedTensors
 }
 
 /** What is known of a run when it ends, for the summary, scripts and people. */
@@ -29,7 +37,10 @@ export interface RunRecord {
 export class RunRecorder implements RunObserver {
   private readonly rounds: RoundLine[] = []
   private best: RoundLine | null = null
-  private lastAdapter: NamedTensors | null = null
+  /** Of each client in the topology `local`; null: the one that all share. */
+  private readonly lastAdapters = new Map<string | null, Ended>()
+  /** The lowest held-out loss of each of those after training. */
+  private readonly bestLosses = new Map<string | null, number>()
   /** Adapters are written one after the other. Nobody waits for the best one but the end of the run, which also waits for one cut short. */
   private writing: Promise<void> = Promise.resolve()
   private readonly bytes = { up: 0, down: 0 }
@@ -57,20 +68,25 @@ export class RunRecorder implements RunObserver {
 
   activity(): void {}
 
-  async adapter(round: number, adapter: NamedTensors): Promise<void> {
-    this.lastAdapter = adapter
-    await this.enqueue(() => this.write(this.options.directory.adapterDir, round, adapter))
+  async adapter(round: number, adapter: NamedTensors, client: string | null): Promise<void> {
+    this.lastAdapters.set(client, { round, adapter })
+    await this.enqueue(() => this.write('last', client, { round, adapter }))
   }
 
   round(line: RoundLine): void {
     this.rounds.push(line)
     this.options.directory.appendRound(line)
-    if (line.round === 0 || line.eval_loss === null || !this.lastAdapter) return
-    if (line.eval_loss >= (this.best?.eval_loss ?? Infinity)) return
-    this.best = line
-    const adapter = this.lastAdapter
-    if (this.options.config.output.save_best)
-      void this.enqueue(() => this.write(this.options.directory.bestAdapterDir, line.round, adapter, line.eval_loss))
+    if (line.round === 0) return
+    if (this.lastAdapters.size > 0 && line.eval_loss !== null && line.eval_loss < (this.best?.eval_loss ?? Infinity)) this.best = line
+    this.keepIfBest(null, line.eval_loss)
+    for (const { id, eval_loss } of line.clients) this.keepIfBest(id, eval_loss)
+  }
+
+  private keepIfBest(client: string | null, evalLoss: number | null): void {
+    const last = this.lastAdapters.get(client)
+    if (!last || evalLoss === null || evalLoss >= (this.bestLosses.get(client) ?? Infinity)) return
+    this.bestLosses.set(client, evalLoss)
+    if (this.options.config.output.save_best) void this.enqueue(() => this.write('best', client, last, evalLoss))
   }
 
   /** After what is being written. */
@@ -102,44 +118,18 @@ export class RunRecorder implements RunObserver {
     })
   }
 
-  private write(folder: string, round: number, tensors: NamedTensors, evalLoss: number | null = null): Promise<void> {
-    const { config, lora, model } = this.options
-    const { federation, train } = config
-    return writePeftAdapter(folder, {
+  /** PEFT's layout: the adapter of all at the root, each of several in a folder of its name. */
+  private write(which: 'last' | 'best', client: string | null, { round, adapter }: Ended, evalLoss: number | null = null): Promise<void> {
+    const { config, lora, model, directory } = this.options
+    const root = which === 'last' ? directory.adapterDir : directory.bestAdapterDir
+    return writePeftAdapter(client === null ? root : join(root, client), {
       lora,
       baseModel: model.name,
       revision: model.revision,
       init: config.lora.init_lora_weights,
       layers: null,
-      tensors,
-      card: {
-        title: `LoRA adapter for ${model.name}`,
-        paragraphs: [howTrained(config), 'Dropout of the frozen base model was not applied.'],
-        facts: [
-          ['Base model digest', model.digest],
-          ['Rounds', round],
-          ['Clients', federation.num_clients],
-          ['Top', federation.top],
-          ['Strategy', federation.strategy],
-          ['Learning rate', train.learning_rate],
-          ['Seed', train.seed],
-          ['Adapter parameters', adapterParameters(tensors)],
-          ...(evalLoss === null ? [] : ([['Held-out loss, nats per token', evalLoss.toFixed(4)]] as const)),
-        ],
-      },
+      tensors: adapter,
+      card: cardOf({ config, model, round, adapter, client, evalLoss }),
     })
-  }
-}
-
-function howTrained({ split, federation }: Config): string {
-  switch (split.topology) {
-    case 'split':
-      return `Trained by federated split fine-tuning: ${federation.num_clients} clients held the first ${split.cut_layer} blocks and their own rows, an edge server the rest. Both halves are stitched into this one adapter.`
-    case 'federated':
-      return `Trained by federated fine-tuning: ${federation.num_clients} clients held the whole model and their own rows, and a server averaged their adapters.`
-    case 'centralized':
-      return 'Trained on one client that held all rows and the whole model.'
-    default:
-      return unreachable(`topology ${String(split.topology)}`)
   }
 }

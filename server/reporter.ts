@@ -16,7 +16,7 @@ const SHOWN: Readonly<Record<string, (event: RunEvent) => string>> = {
   retry: ({ client }) => `${client}: connected again`,
   deadline: ({ client, round, step }) =>
     `${client} missed the deadline of ${typeof step === 'number' ? `round ${round}, step ${step}` : `the evaluation of round ${round}`}`,
-  missing: ({ client, round, reason }) => `${client} is not in round ${round}'s mean: ${reason}`,
+  missing: ({ client, round, reason }) => `round ${round} ended without ${client}: ${reason}`,
 }
 
 /** Activities as the bar tells them; in training it shows the steps. */
@@ -27,7 +27,7 @@ const DOING: Readonly<Record<Exclude<Activity['doing'], 'training'>, (clients: s
   compiling: () => "compiling the server's blocks",
   gathering: (clients) => (clients === '' ? 'waiting for clients to join' : `waiting for ${clients} to load model and rows`),
   collecting: (clients) => `waiting for the adapter of ${clients}`,
-  merging: () => 'averaging the adapters',
+  merging: () => 'merging and writing adapters',
   evaluating: (clients, round) => `evaluating${round === 0 ? ' before training' : ''}: waiting for ${clients}`,
 }
 

@@ -104,8 +104,10 @@ export class RoundRecords {
       round,
       attempt,
       seconds: (now - this.startedAt) / 1000,
-      strategy: this.strategy,
-      weightBy: this.config.federation.weight_by,
+      // Where every client keeps its own adapter there is neither.
+      ...(this.config.split.topology === 'local'
+        ? { strategy: 'none', weightBy: 'none' }
+        : { strategy: this.strategy, weightBy: this.config.federation.weight_by }),
       counts: (client) => this.counts.get(client) ?? { examples: 0, tokens: 0 },
       bytes: (client) => this.ledger.wireBytes(round, client),
     })

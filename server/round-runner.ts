@@ -8,7 +8,7 @@ import type { ServerMessage } from '../shared/protocol/messages.js'
 import { derive } from '../shared/random.js'
 import type { NamedTensors } from '../shared/tensor.js'
 import { scheduledRate } from '../shared/train/schedule.js'
-import type { Aggregation } from './aggregation.js'
+import type { ClientAdapters } from './client-adapters.js'
 import type { Clock, RunObserver } from './observer.js'
 import type { RoundRecords } from './round-records.js'
 import type { ClientId, RoundEffect, RoundEvent, RoundSettings, RoundState, Selection } from './round-state.js'
@@ -26,13 +26,13 @@ export interface RoundRunnerOptions {
   readonly roster: Roster
   readonly engine: StepEngine
   readonly top: TopTrainer | null
-  readonly aggregation: Aggregation
+  readonly adapters: ClientAdapters
   readonly records: RoundRecords
   /** Does not throw. */
   readonly observer: RunObserver
   readonly clock: Clock
-  /** The whole adapter, both halves. */
-  adapter(): NamedTensors
+  /** The whole adapter, both halves; of a client where each has its own. */
+  adapter(client: ClientId | null): NamedTensors
   /** What the client sent cannot be used, or the engine failed on it. */
   onUnusable(client: ClientId, link: ServerLink | null, error: unknown): void
 }
@@ -63,8 +63,8 @@ export class RoundRunner {
     const { strategy, config } = options
     const { seed } = config.train
     this.selection = {
-      train: (ready, round) => strategy.selectTrain(ready, derive(seed, 'select-train', round)),
-      evaluate: (ready, round) => strategy.selectEvaluate(ready, derive(seed, 'select-evaluate', round)),
+      train: (ready, round) => strategy.selectTrain(ready, derive(seed, 'select-train', round), round),
+      evaluate: (ready, round) => strategy.selectEvaluate(ready, derive(seed, 'select-evaluate', round), round),
     }
     this.finished = new Promise((resolve, reject) => (this.settle = { resolve, reject }))
     this.finished.catch(() => {}) // whoever awaits it hears of it; nobody has to
@@ -149,12 +149,18 @@ export class RoundRunner {
   }
 
   private carryOut(effect: RoundEffect, { round, attempt }: RoundState): void {
-    const { config, roster, engine, aggregation, records, observer, clock } = this.options
+    const { config, roster, engine, adapters, records, observer, clock } = this.options
     switch (effect.type) {
       case 'evaluate': {
         records.startEvaluation(round)
         for (const client of effect.clients)
-          roster.send(client, { type: 'evaluate', round, attempt, adapter: aggregation.coded, max_batches: config.eval.max_eval_batches })
+          roster.send(client, {
+            type: 'evaluate',
+            round,
+            attempt,
+            adapter: adapters.codedOf(client),
+            max_batches: config.eval.max_eval_batches,
+          })
         return
       }
       case 'skip-evaluation':
@@ -209,24 +215,27 @@ export class RoundRunner {
   }
 
   private startRound(clients: readonly { readonly client: ClientId; readonly steps: number }[]): void {
-    const { config, roster, engine, top, aggregation, records } = this.options
+    const { config, roster, engine, top, adapters, records } = this.options
     const { round, attempt, localSteps } = this.current
     const { num_rounds, step_deadline_s, round_deadline_s } = config.federation
     records.startRound()
     engine.startRound()
-    aggregation.startRound()
+    adapters.startRound()
     top?.startRound(clients.map(({ client }) => client))
-    for (const { client, steps } of clients)
+    for (const { client, steps } of clients) {
+      // Who trains for itself alone has a schedule as long as its own rounds, whoever else is there.
+      const scheduled = config.split.topology === 'local' ? steps : localSteps
       roster.send(client, {
         type: 'round-start',
         round,
         attempt,
-        ...aggregation.startOf(client),
+        ...adapters.startOf(client),
         steps,
-        position: (round - 1) * localSteps,
-        positions: num_rounds * localSteps,
+        position: (round - 1) * scheduled,
+        positions: num_rounds * scheduled,
         deadlines: { step_s: step_deadline_s, round_s: round_deadline_s },
       })
+    }
   }
 
   private topStep(step: number, clients: readonly ClientId[]): void {
@@ -241,13 +250,13 @@ export class RoundRunner {
   }
 
   private merge({ replies, missing }: Extract<RoundEffect, { type: 'merge' }>): void {
-    const { aggregation, top, records, observer } = this.options
+    const { adapters, top, records, observer } = this.options
     const { round } = this.current
-    // Not inside `top?.`, which would leave it out where there is no top.
-    const merged = aggregation.merge(round, replies)
+    const { changed, merged } = adapters.endRound(round, replies)
     top?.endRound(merged)
     records.merged(round, replies.length, missing)
-    void Promise.resolve(observer.adapter(round, this.options.adapter())).then(() => this.dispatch({ type: 'merged' }))
+    const told = changed.map(async (client) => observer.adapter(round, this.options.adapter(client), client))
+    void Promise.all(told).then(() => this.dispatch({ type: 'merged' }))
   }
 }
 

@@ -41,11 +41,12 @@ export const RoundLine = z.object({
   clients: z.array(RoundClient),
   aggregation: z
     .object({
+      /** Both are `none` in the topology `local`. */
       strategy: z.string(),
       weight_by: z.string(),
-      /** How many adapters went into the mean. */
+      /** How many adapters went into the mean; `local`: how many came back trained. */
       replies: Count,
-      /** Ids of the selected clients that are not in it. */
+      /** Ids of the selected clients that are not among them. */
       missing: z.array(z.string()),
     })
     .nullable(),
@@ -135,6 +136,26 @@ export const ModelFacts = z.object({
 })
 export type ModelFacts = z.infer<typeof ModelFacts>
 
+/** The runs that one command made of several seeds. */
+export const RunGroup = z.object({
+  /** The same in all of them. */
+  id: z.string(),
+  /** Of the group's runs, in the order they were made. */
+  seeds: z.array(Count).min(1),
+  /** Which of them this run is, from 0. */
+  index: Count,
+})
+export type RunGroup = z.infer<typeof RunGroup>
+
+/** A file of the user's own code that a run used. */
+export const CodeFile = z.object({
+  /** As the config names it. */
+  path: z.string(),
+  /** Of its bytes; null for a file that is not on the server's machine. */
+  sha256: z.string().nullable(),
+})
+export type CodeFile = z.infer<typeof CodeFile>
+
 /** metadata.json, written once at the start. */
 export const Metadata = z.object({
   schema_version: z.int(),
@@ -146,6 +167,9 @@ export const Metadata = z.object({
   versions: z.record(z.string(), z.string()),
   argv: z.array(z.string()),
   model: ModelFacts,
+  /** By what they are. */
+  code: z.object({ strategy: CodeFile.optional(), dataset: CodeFile.optional() }).optional(),
+  group: RunGroup.optional(),
 })
 export type Metadata = z.infer<typeof Metadata>
 

@@ -87,7 +87,7 @@ export class LiveServer {
             () => observer?.round?.(line),
           ),
         traffic: (lines) => observer?.traffic?.(lines),
-        adapter: (round, adapter) => observer?.adapter?.(round, adapter),
+        adapter: (...told) => observer?.adapter?.(...told),
       },
     })
     return new LiveServer(options, started.server, () => started.dispose(), record)

@@ -16,8 +16,9 @@ import { overMemory, type Connect } from './links.js'
 export interface TogetherOptions {
   readonly config: Config
   readonly backend: Backend
-  /** Of each client; they are called `client-0`, `client-1` and so on. */
+  /** Of each client; they are called `client-0`, `client-1` and so on, unless `ids` says otherwise. */
   readonly data: readonly ((client: string, config: ClientConfig) => ClientData)[]
+  readonly ids?: readonly string[]
   /** Starts from this adapter in place of a fresh one. */
   readonly start?: NamedTensors
   readonly connect?: Connect
@@ -32,12 +33,14 @@ export interface RunTogether {
   readonly rounds: readonly RoundLine[]
   readonly traffic: readonly TrafficLine[]
   readonly adapter: Map<string, F32Tensor>
+  /** Of each client, in the topology `local`. */
+  adapterOf(client: string): Map<string, F32Tensor>
   /** What crossed the cut in training, as `client-0/1/0/0`: client, round, step, micro-batch. */
   readonly activations: ReadonlyMap<string, Activations>
   readonly gradients: ReadonlyMap<string, Gradients>
 }
 
-export async function runTogether({ config, backend, data, start, connect, clock, onStep }: TogetherOptions): Promise<RunTogether> {
+export async function runTogether({ config, backend, data, ids, start, connect, clock, onStep }: TogetherOptions): Promise<RunTogether> {
   const { model, weights } = goldenModel('gpt2')
   const steps: StepLine[] = []
   const rounds: RoundLine[] = []
@@ -64,7 +67,7 @@ export async function runTogether({ config, backend, data, start, connect, clock
   const activations = new Map<string, Activations>()
   const gradients = new Map<string, Gradients>()
   const clients = data.map(async (open, index) => {
-    const client = `client-${index}`
+    const client = ids?.[index] ?? `client-${index}`
     const hello = helloOf({ client, token: null, part: null, ownData: true, engine: backend.name, software: 'test' })
     const link = await (connect ?? overMemory)(hello, (end) => server.attach(end))
     link.onTraffic((_, message) => {
@@ -84,7 +87,7 @@ export async function runTogether({ config, backend, data, start, connect, clock
   })
   try {
     await Promise.all([server.finished, ...clients])
-    return { steps, rounds, traffic, adapter: server.adapter(), activations, gradients }
+    return { steps, rounds, traffic, adapter: server.adapter(), adapterOf: (client) => server.adapter(client), activations, gradients }
   } finally {
     await dispose()
   }

@@ -5,11 +5,14 @@
  * whoever builds it widens the key here and deletes that entry.
  */
 import { z } from 'zod'
+import { OWN_MODULE } from './own-path.js'
 
 const fraction = z.number().min(0).max(1)
 const belowOne = z.number().min(0).lt(1)
 const seconds = z.number().positive()
 const path = z.string().min(1)
+/** Code of the user's own, in place of what has a name. */
+const ownModule = z.string().regex(OWN_MODULE)
 const names = z.array(z.string().min(1)).min(1)
 
 export const ModelGroup = z.strictObject({
@@ -24,7 +27,7 @@ export const ModelGroup = z.strictObject({
 })
 
 export const SplitGroup = z.strictObject({
-  topology: z.enum(['split', 'federated', 'centralized']).default('split'),
+  topology: z.enum(['split', 'federated', 'centralized', 'local']).default('split'),
   /** Number of client blocks, 0 to the model's layers. */
   cut_layer: z.int().min(0).default(2),
   /** Last blocks that run on the client too (U-shape). */
@@ -95,7 +98,8 @@ export const FederationGroup = z.strictObject({
   local_steps: z.int().min(1).max(1e6).nullable().default(null),
   /** Passes over its own rows that a client makes in a round, in place of `local_steps`. */
   local_epochs: z.int().min(1).max(1e6).nullable().default(null),
-  strategy: z.enum(['fedavg']).default('fedavg'),
+  /** A name, or the path of a file whose default export is a strategy (server/strategy/define.ts). */
+  strategy: z.union([z.enum(['fedavg']), ownModule], 'fedavg, or a file such as ./my-strategy.js').default('fedavg'),
   strategy_options: z.record(z.string(), z.unknown()).default({}),
   top: z.enum(['joint', 'sequential', 'replicated']).default('joint'),
   order: z.enum(['id', 'arrival']).default('id'),

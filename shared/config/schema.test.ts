@@ -107,6 +107,7 @@ describe('rules between keys', () => {
     [{ federation: { num_clients: 2, min_available_clients: 3 } }, 'federation.min_available_clients'],
     [{ federation: { num_clients: 2, min_replies: 3 } }, 'federation.min_replies'],
     [{ federation: { strategy_options: { mu: 1 } } }, 'federation.strategy_options'],
+    [{ split: { topology: 'local' }, federation: { strategy: './mine.js' } }, 'federation.strategy'],
     [{ transport: { max_inflight_bytes: 2048, max_chunk_bytes: 4096 } }, 'transport.max_inflight_bytes'],
   ])('refuse %j', (input, key) => {
     const { error } = Config.safeParse(input)

@@ -17,6 +17,7 @@ import {
   TrainGroup,
   TransportGroup,
 } from './groups.js'
+import { isOwnModule } from './own-path.js'
 
 const DEFAULT_LOCAL_STEPS = 10
 
@@ -66,8 +67,11 @@ function checkRules(config: ConfigGroups, context: z.core.$RefinementCtx): void 
       complain(['federation', key], `at most ${clients}, because ${why}`)
     }
   }
-  if (Object.keys(federation.strategy_options).length > 0) {
+  if (Object.keys(federation.strategy_options).length > 0 && !isOwnModule(federation.strategy)) {
     complain(['federation', 'strategy_options'], `no value (the strategy ${federation.strategy} has no options)`)
+  }
+  if (config.split.topology === 'local' && federation.strategy !== 'fedavg') {
+    complain(['federation', 'strategy'], 'no value (split.topology is local, where nothing is merged)')
   }
   if (transport.max_inflight_bytes < transport.max_chunk_bytes) {
     complain(['transport', 'max_inflight_bytes'], `at least transport.max_chunk_bytes, which is ${transport.max_chunk_bytes}`)

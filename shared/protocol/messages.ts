@@ -11,12 +11,12 @@ import { ERROR_CODES, type ErrorCode } from '../errors.js'
 /** Both ends compare this on connect; a change to any message below raises it. */
 export const PROTOCOL_VERSION = 1
 
-/** Names files, so it holds nothing that a file name could not. */
+/** Names files and folders, so it holds nothing that their names could not on any system: on Windows no final dot, and no name of a device. */
 export const ClientId = z
   .string()
   .regex(
-    /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
-    'a client id has 1 to 64 letters, digits, dots, dashes or underscores, and starts with a letter or digit',
+    /^(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))(?=.{1,64}$)[a-z0-9](?:[a-z0-9._-]*[a-z0-9_-])?$/i,
+    'a client id has 1 to 64 letters, digits, dots, dashes or underscores, starts with a letter or digit, ends with no dot, and is no device of Windows such as con or nul',
   )
 
 const Count = z.int().nonnegative()

@@ -1,0 +1,63 @@
+/**
+ * @file Topology `local`: every client has an adapter of its own from round to round, and nothing is averaged with anybody's.
+ */
+import type { Config } from '../shared/config/schema.js'
+import { unreachable } from '../shared/errors.js'
+import { encodeTensors } from '../shared/protocol/coded.js'
+import type { MessageOf, TensorMap } from '../shared/protocol/messages.js'
+import type { NamedTensors } from '../shared/tensor.js'
+import { encodeMoments, readReply, type ClientAdapters, type Counts, type Reply, type RoundOutcome } from './client-adapters.js'
+import type { ClientId } from './round-state.js'
+
+/** A reply that counted, and the round it is of. */
+interface Kept extends Reply {
+  readonly round: number
+}
+
+/**
+ * The server stores the adapters, so that a client that misses rounds, or starts again, goes on with its own last one. Moments follow
+ * `optimizer_state`: with `average` the server stores each client's own, with `keep` the client does, with `reset` nobody.
+ */
+export class OwnAdapters implements ClientAdapters {
+  private readonly kept = new Map<ClientId, Kept>()
+  /** Of this round. They outlive the connection: a client that has replied may leave. */
+  private readonly replies = new Map<ClientId, Reply>()
+
+  /** @param start what every client starts from. */
+  constructor(
+    private readonly start: NamedTensors,
+    private readonly optimizerState: Config['federation']['optimizer_state'],
+  ) {}
+
+  adapterOf(client: ClientId | null): NamedTensors {
+    return (client === null ? undefined : this.kept.get(client)?.adapter) ?? this.start
+  }
+
+  codedOf(client: ClientId): TensorMap {
+    return encodeTensors(this.adapterOf(client))
+  }
+
+  startRound(): void {
+    this.replies.clear()
+  }
+
+  startOf(client: ClientId): Pick<MessageOf<'round-start'>, 'adapter' | 'moments' | 'keep_from'> {
+    const kept = this.kept.get(client)
+    return {
+      adapter: this.codedOf(client),
+      moments: kept?.moments ? encodeMoments(kept.moments) : null,
+      keep_from: this.optimizerState === 'keep' ? (kept?.round ?? null) : null,
+    }
+  }
+
+  take(client: ClientId, message: MessageOf<'adapter'>, _: Counts, mostUpdates: number): void {
+    this.replies.set(client, readReply(message, this.start, mostUpdates, this.optimizerState))
+  }
+
+  endRound(round: number, clients: readonly ClientId[]): RoundOutcome {
+    for (const client of clients)
+      this.kept.set(client, { ...(this.replies.get(client) ?? unreachable(`the adapter of ${client} is gone`)), round })
+    this.replies.clear()
+    return { changed: clients, merged: [] }
+  }
+}
