@@ -10,8 +10,12 @@ export { loadConfig } from './shared/config/load.node.js'
 export { parseConfig } from './shared/config/parse.js'
 export type { ClientConfig, Config } from './shared/config/schema.js'
 /** Starts a server and its clients, trains, and leaves a run directory. What `cutlayer run` does. */
-export { runExperiment, type ExperimentOptions } from './experiments/run.js'
+export { runExperiment, type ExperimentOptions } from './experiments/experiment.js'
 export type { RunResult } from './server/run-summary.js'
+/** A run for each seed of a config, and the mean and deviation of what they brought. */
+export { loadConfigSeries } from './shared/config/load.node.js'
+export { parseConfigSeries, type ConfigSeries } from './shared/config/seeds.js'
+export { runSeries, type SeedRun, type SeriesOptions, type SeriesResult } from './experiments/seeds/series.js'
 /** Loss and perplexity over a file of rows. What `cutlayer eval` does. */
 export { evaluateFile, type EvaluationOptions, type EvaluationResult } from './experiments/eval.js'
 

@@ -6,8 +6,8 @@ import { byteSize, defineCommand, duration } from '../shared/command-line/index.
 import { isMapping } from '../shared/config/paths.js'
 import { UserError } from '../shared/errors.js'
 import { DEFAULT_OUTPUT_DIR } from './inspect/inspect.js'
-import { statusOf } from './inspect/report.js'
 import { measured, table, type Column } from './inspect/table.js'
+import { outcomeOf, type Outcome } from './outcome.js'
 import { findRun, readRun, type Run } from './runs.js'
 
 export const compareCommand = defineCommand({
@@ -42,25 +42,6 @@ export interface Difference {
   readonly values: readonly unknown[]
 }
 
-/** What came out of one run. Losses are nats per scored token, bytes as on the wire; null: not measured. */
-export interface Outcome {
-  readonly run_dir: string
-  readonly id: string
-  readonly name: string
-  readonly status: string
-  readonly model: string | null
-  /** Finished ones, without round 0. */
-  readonly rounds: number
-  readonly perplexity_before: number | null
-  readonly perplexity_last: number | null
-  readonly perplexity_best: number | null
-  /** Of the last round that has one. */
-  readonly train_loss: number | null
-  readonly uplink_bytes: number
-  readonly downlink_bytes: number
-  readonly seconds: number
-}
-
 export interface Comparison {
   readonly differences: readonly Difference[]
   readonly runs: readonly Outcome[]
@@ -89,29 +70,6 @@ function factsOf({ metadata }: Run): unknown {
 function flatten(value: unknown, prefix = ''): [string, unknown][] {
   if (!isMapping(value) || (prefix !== '' && Object.keys(value).length === 0)) return prefix === '' ? [] : [[prefix, value]]
   return Object.entries(value).flatMap(([key, entry]) => flatten(entry, prefix === '' ? key : `${prefix}.${key}`))
-}
-
-function outcomeOf(run: Run): Outcome {
-  const { rounds, summary } = run
-  const perplexities = rounds.flatMap(({ eval_perplexity: value }) => (value === null ? [] : [value]))
-  const sumOver = (part: 'uplink_bytes' | 'downlink_bytes'): number =>
-    rounds.reduce((sum, { clients }) => clients.reduce((own, client) => own + client[part], sum), 0)
-  return {
-    run_dir: run.folder,
-    id: run.id,
-    name: run.name,
-    status: statusOf(run),
-    model: run.metadata?.model.name ?? null,
-    rounds: rounds.filter(({ round }) => round > 0).length,
-    perplexity_before: rounds.find(({ round }) => round === 0)?.eval_perplexity ?? null,
-    perplexity_last: perplexities.at(-1) ?? null,
-    perplexity_best: perplexities.length === 0 ? null : Math.min(...perplexities),
-    train_loss: rounds.findLast(({ train_loss }) => train_loss !== null)?.train_loss ?? null,
-    // Only a run that came to its end has totals of its own, with what lies between rounds.
-    uplink_bytes: summary?.uplink_bytes ?? sumOver('uplink_bytes'),
-    downlink_bytes: summary?.downlink_bytes ?? sumOver('downlink_bytes'),
-    seconds: summary?.seconds ?? rounds.reduce((sum, { seconds }) => sum + seconds, 0),
-  }
 }
 
 function comparisonText({ differences, runs, warnings }: Comparison, bold: (text: string) => string): string {

@@ -5,7 +5,7 @@ import { open, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { defineCommand } from '../shared/command-line/index.node.js'
-import { loadConfig } from '../shared/config/load.node.js'
+import { loadConfigSeries } from '../shared/config/load.node.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { checkConfigFits, type ConfigFit } from '../shared/model/fit.js'
 import { openModel, type ModelFolder } from '../shared/model/model.node.js'
@@ -20,15 +20,22 @@ export const validateCommand = defineCommand({
   example: 'cutlayer validate config.yaml\ncutlayer validate config.yaml split.cut_layer=3 --format json',
   options: z.object({}),
   async run(context, [path, ...overrides]) {
-    const config = await loadConfig(path!, overrides)
+    const series = await loadConfigSeries(path!, overrides)
+    const [config] = series.configs
+    const seeds = series.configs.map(({ train }) => train.seed)
     const missing = await missingFiles(config)
     const model = await openModel(config.model.model_name_or_path)
     const fit = checkConfigFits(config, model)
-    if (missing.length === 0) await checkRows(config, model)
+    // Of another seed the rows may be divided otherwise.
+    if (missing.length === 0) for (const each of series.configs) await checkRows(each, model)
     const warnings = [...missing, ...privacyWarnings(config, await scoresAllTokens(config)), ...trainingWarnings(config)]
     const heading = `${context.paint('bold', `${path} is valid`)}${warnings.length === 0 ? '' : ', with warnings'}`
     const told = warnings.map((warning) => `${context.paint('yellow', 'warning:')} ${warning}`)
-    return { data: { config, warnings }, text: [heading, ...whatItDoes(config, model, fit), ...told].join('\n') }
+    const many = series.isList ? [`seeds     ${seeds.join(', ')}: a run of its own for each`] : []
+    return {
+      data: { config: { ...config, train: { ...config.train, seed: series.isList ? seeds : config.train.seed } }, warnings },
+      text: [heading, ...whatItDoes(config, model, fit), ...many, ...told].join('\n'),
+    }
   },
 })
 

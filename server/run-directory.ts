@@ -16,6 +16,7 @@ import {
   type Metadata,
   RECORDS_VERSION,
   type RoundLine,
+  type RunGroup,
   type RunEvent,
   type StepLine,
   type Summary,
@@ -56,6 +57,8 @@ export interface RunFacts {
     /** The command line, without the program. */
     readonly argv: readonly string[]
     readonly model: ModelFacts
+    /** Of a run that is one of several. */
+    readonly group?: RunGroup
     /** Of the libraries that compute, by name; cutlayer's and Node's own are added. */
     readonly versions?: Readonly<Record<string, string>>
   }
@@ -129,7 +132,7 @@ export function createRunDirectory({
   }
 }
 
-function metadataOf(id: string, name: string, { argv, model, versions }: RunFacts['metadata'], now: Date): Metadata {
+function metadataOf(id: string, name: string, { argv, model, versions, group }: RunFacts['metadata'], now: Date): Metadata {
   const processors = cpus()
   return {
     schema_version: RECORDS_VERSION,
@@ -147,6 +150,7 @@ function metadataOf(id: string, name: string, { argv, model, versions }: RunFact
     versions: { cutlayer: packageVersion(), node: process.versions.node, ...versions },
     argv: [...argv],
     model,
+    ...(group ? { group } : {}),
   }
 }
 

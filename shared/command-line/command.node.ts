@@ -14,6 +14,8 @@ export interface CommandResult {
   readonly data: unknown
   /** What a person gets on stdout. */
   readonly text: string
+  /** What went wrong although there is a result; the process then ends with this error's status. */
+  readonly error?: UserError
 }
 
 /** What a command may use of the world around it. */

@@ -145,14 +145,15 @@ async function runOne(
       progress: (label, total) => terminal.progress(label, total),
       paint: (style, text) => terminal.paint(style, text),
     }
-    const { data, text } = await definition.run(context, operands, options)
-    if (!interrupt.signal.aborted) {
+    const { data, text, error } = await definition.run(context, operands, options)
+    if (!interrupt.signal.aborted && error === undefined) {
       terminal.result(data, text)
       return 0
     }
+    const failure = interrupt.signal.aborted ? INTERRUPTED : error!.report()
     if (terminal.format === 'text') terminal.text(text)
-    terminal.failure(INTERRUPTED, data)
-    return 130
+    terminal.failure(failure, data)
+    return exitStatusOf(exitCodeOf(failure))
   } catch (error) {
     return fail(terminal, error)
   } finally {

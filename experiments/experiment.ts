@@ -1,0 +1,120 @@
+/**
+ * @file One whole experiment, from a config to a trained adapter: the server here, and its clients beside it.
+ */
+import { randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { mkdtemp, writeFile } from 'node:fs/promises'
+import { availableParallelism, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { concludeRun, doorOf, hostRun, linkLimits, whenAborted, type HostedRun } from '../server/host.js'
+import { silentObserver, type RunObserver } from '../server/observer.js'
+import { listen } from '../server/socket.js'
+import { clientCount, type Config } from '../shared/config/schema.js'
+import type { RunGroup } from '../shared/run-records.js'
+import { checkRows } from './check-rows.js'
+import { clientProcesses, memoryClients, type RunningClients } from './clients.js'
+import { runResult, type RunResult } from '../server/run-summary.js'
+
+/** How long clients may take to end once the server has told them to. */
+const PATIENCE_MS = 10_000
+
+export interface ExperimentOptions {
+  /** The command line, for metadata.json. */
+  readonly argv?: readonly string[]
+  /** Hears of steps, rounds and events as they happen. */
+  readonly watcher?: RunObserver
+  /** Ends the run after the step under way; what was trained stays. */
+  readonly signal?: AbortSignal
+  /** Told once the run's folder exists. */
+  readonly onStart?: (hosted: HostedRun) => void
+  /** Of a run that is one of several, see seeds/series.ts. */
+  readonly group?: RunGroup
+}
+
+/**
+ * Runs an experiment: a server here, and its clients as processes over sockets or as trainers over memory links.
+ * @throws UserError whatever keeps it from starting or ends it early; its folder, if it got one, then holds what was done.
+ */
+export async function runExperiment(config: Config, options: ExperimentOptions = {}): Promise<RunResult> {
+  const { argv = [], watcher = silentObserver, signal, onStart, group } = options
+  const cores = availableParallelism()
+  const inMemory = config.transport.kind === 'memory'
+  const local = inMemory ? Math.min(cores, clientCount(config) + 1) : clientCount(config) + 1
+  const threads = config.model.threads ?? Math.max(1, Math.floor(cores / local))
+  const token = inMemory ? null : randomBytes(24).toString('hex')
+  const hosted = await hostRun({
+    config,
+    argv,
+    token,
+    group,
+    threads,
+    lanes: inMemory ? local : 1,
+    watcher,
+    check: (model) => checkRows(config, model),
+  })
+  onStart?.(hosted)
+  await concludeRun(hosted, signal, () =>
+    inMemory ? overMemory({ config, hosted, threads }, signal) : overSockets({ config, hosted, threads }, token!, signal),
+  )
+  return runResult(hosted)
+}
+
+interface Setup {
+  readonly config: Config
+  readonly hosted: HostedRun
+  readonly threads: number
+}
+
+async function overMemory(setup: Setup, signal: AbortSignal | undefined): Promise<void> {
+  await untilFinished(setup, memoryClients(setup), signal)
+}
+
+async function overSockets(setup: Setup, token: string, signal: AbortSignal | undefined): Promise<void> {
+  const { hosted } = setup
+  const secret = await mkdtemp(join(tmpdir(), 'cutlayer-'))
+  const forget = (): void => rmSync(secret, { recursive: true, force: true })
+  // Also when Ctrl-C is pressed twice.
+  process.once('exit', forget)
+  try {
+    const tokenFile = join(secret, 'token')
+    await writeFile(tokenFile, token, { mode: 0o600 })
+    const { attach: onLink, screen, onConnection } = doorOf(hosted)
+    const listening = await listen({
+      host: '127.0.0.1',
+      port: 0,
+      clients: clientCount(setup.config),
+      limits: linkLimits(setup.config),
+      screen,
+      onLink,
+      onConnection,
+    })
+    try {
+      await untilFinished(setup, clientProcesses({ ...setup, url: listening.url, tokenFile }), signal)
+    } finally {
+      await listening.close('the run is over')
+    }
+  } finally {
+    forget()
+    process.off('exit', forget)
+  }
+}
+
+/** Waits for the server; a client that fails before training begins ends the run with its error, and so does the first to fail if all do. */
+async function untilFinished({ hosted }: Setup, clients: RunningClients, signal: AbortSignal | undefined): Promise<void> {
+  const { server } = hosted.started
+  const failed = new Promise<never>((_, reject) => {
+    clients.ended.catch(async (error: Error) => {
+      // Once rounds are under way the server goes on without a client that left, as long as there is another.
+      if (server.round > 0) await clients.settled
+      if (!hosted.record.isOver && !signal?.aborted) reject(error)
+    })
+  })
+  try {
+    await Promise.race([server.finished, failed, whenAborted(signal)])
+    if (!signal?.aborted) await Promise.race([clients.settled, whenAborted(signal), setTimeout(PATIENCE_MS, null, { ref: false })])
+  } finally {
+    await server.stop(signal?.aborted ? 'the run was interrupted' : 'the run is over')
+    await clients.stop()
+  }
+}
