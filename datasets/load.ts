@@ -3,10 +3,12 @@
  *
  * Parts and held-out rows are functions of the config's data and seed alone, so any process may work out any client's.
  */
+import { isOwnModule } from '../shared/config/own-path.js'
 import { UserError, unreachable } from '../shared/errors.js'
 import type { Tokenizer } from '../shared/model/tokenizer.js'
 import { derive } from '../shared/random.js'
 import { scoredTokens, type ClientRows, type TokenRow } from '../shared/train/rows.js'
+import { ownSource } from './own.js'
 import { iidParts } from './partition-iid.js'
 import { partition, type PartitionKind } from './partition.js'
 import { readRows, rowSource } from './rows.js'
@@ -15,7 +17,8 @@ import { MODERN_YEARS, sotuSource, type Years } from './sotu/load.js'
 
 /** The `data` keys of a config that say which rows a client has. */
 export interface DataConfig {
-  readonly dataset: 'sotu' | null
+  /** A name, or the path of a file of the user's own code. */
+  readonly dataset: string | null
   /** A JSONL or CSV file, in place of `dataset`. */
   readonly path: string | null
   /** null: natural for `sotu` and for rows with `client`, else iid. */
@@ -39,6 +42,11 @@ export interface LoadOptions {
    * same ones are held out, so that `centralized` can be compared with a run of that many clients. Default 1.
    */
   readonly parts?: number
+  /**
+   * The file to run where `data.dataset` names one: whoever runs this process says which, and a config that came from elsewhere does not.
+   * null: none.
+   */
+  readonly datasetFile?: string | null
   /** For `sotu`. */
   readonly years?: Years
 }
@@ -63,7 +71,7 @@ export interface DataReport {
  * Held out are whole units (rows of a file, speeches): of each part `eval_fraction`, at least one if it has two or more and never all;
  * or, with `eval_path`, this part's share of that file, and nothing of the training data.
  *
- * @throws UserError DATA_NOT_FOUND, DATA_EMPTY, DATA_ROW_INVALID, CONFIG_VALUE, or NO_TRAINING_ROWS for a part that has none.
+ * @throws UserError DATA_NOT_FOUND, DATA_SET_FAILED, DATA_EMPTY, DATA_ROW_INVALID, CONFIG_VALUE, or NO_TRAINING_ROWS for a part that has none.
  */
 export async function loadClientRows(options: LoadOptions): Promise<{ rows: ClientRows; report: DataReport }> {
   const { data, seed, tokenizer, part } = options
@@ -71,7 +79,7 @@ export async function loadClientRows(options: LoadOptions): Promise<{ rows: Clie
   if (part && !(part.index >= 0 && part.index < part.count)) unreachable(`part ${part.index} of ${part.count}`)
   const wanted = part ? [part.index] : Array.from({ length: count }, (_, index) => index)
 
-  const source = data.path === null ? await sotuSource(options.years ?? MODERN_YEARS) : rowSource(await readRows(data.path), data.path)
+  const source = await openSource(data, options.datasetFile ?? null, options.years)
   const parts = partition(source, { kind: data.partition, parts: count, alpha: data.alpha, seed })
   const splits = wanted.map((index) => holdOut(parts[index], source.units.length, data, seed))
   const trainUnits = inOrder(splits.flatMap(({ train }) => train))
@@ -96,6 +104,32 @@ export async function loadClientRows(options: LoadOptions): Promise<{ rows: Clie
       scoredTokens: train.rows.reduce((sum, row) => sum + scoredTokens(row), 0),
     },
   }
+}
+
+/**
+ * The data set of a config.
+ * @param datasetFile see LoadOptions.
+ * @throws UserError DATA_NOT_FOUND, DATA_SET_FAILED, DATA_EMPTY, DATA_ROW_INVALID
+ */
+export async function openSource(
+  { dataset, path }: Pick<DataConfig, 'dataset' | 'path'>,
+  datasetFile: string | null,
+  years: Years = MODERN_YEARS,
+): Promise<DataSource> {
+  if (path !== null) return rowSource(await readRows(path), path)
+  if (!isOwnModule(dataset)) return sotuSource(years)
+  if (datasetFile !== null) return ownSource(datasetFile)
+  throw new UserError({
+    code: 'DATA_NOT_FOUND',
+    what: `the config's data set, ${dataset}, is not opened`,
+    why: 'it is a file of code, which is run only if whoever runs this process names it',
+    fix: 'give rows or a data set of your own with --data, or, if this file lies here and you trust it, name it with --dataset',
+  })
+}
+
+/** A file that somebody named at this process: rows, or code that gives them. @throws UserError as `openSource`. */
+export async function fileSource(path: string): Promise<DataSource> {
+  return isOwnModule(path) ? ownSource(path) : rowSource(await readRows(path), path)
 }
 
 /**

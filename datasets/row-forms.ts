@@ -8,7 +8,7 @@ import type { RowContent } from './tokenise.js'
 
 /** A row as its file has it. */
 export interface DataRow {
-  /** From 1. */
+  /** From 1: where it stands, or, of a file of code, which one it is. */
   readonly line: number
   readonly client: string | null
   /** Its class, for partitions that go by it. */
@@ -19,8 +19,13 @@ export interface DataRow {
 /** A row's place in a file. */
 export interface RowPlace {
   readonly file: string
+  /** From 1. */
   readonly line: number
+  /** What is counted: lines, unless the file is one of code, which gives rows. */
+  readonly unit?: PlaceUnit
 }
+
+export type PlaceUnit = 'line' | 'row'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -33,7 +38,7 @@ const FORMS: readonly { readonly key: string; readonly read: (row: Fields, place
   },
   {
     key: 'messages',
-    read: (row, place) => ({ kind: 'messages', messages: messagesAt(row, place), place: `${place.file}, line ${place.line}` }),
+    read: (row, place) => ({ kind: 'messages', messages: messagesAt(row, place), place: placeName(place) }),
   },
   { key: 'instruction', read: alpaca },
 ]
@@ -56,12 +61,17 @@ export function parseRow(row: Fields, place: RowPlace): DataRow {
   }
 }
 
+/** As "rows.jsonl, line 3". */
+export function placeName({ file, line, unit = 'line' }: RowPlace): string {
+  return `${file}, ${unit} ${line}`
+}
+
 export function invalidRow(
-  { file, line }: RowPlace,
+  place: RowPlace,
   why: string,
   fix = 'write {"text": "..."} or {"prompt": "...", "completion": "..."} there, or take the line out',
 ): UserError {
-  return new UserError({ code: 'DATA_ROW_INVALID', what: `${file}, line ${line}: the row cannot be used`, why, fix })
+  return new UserError({ code: 'DATA_ROW_INVALID', what: `${placeName(place)}: the row cannot be used`, why, fix })
 }
 
 function textAt(row: Fields, key: string, place: RowPlace): string {

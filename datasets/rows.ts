@@ -5,7 +5,7 @@ import { open } from 'node:fs/promises'
 import { UserError, unreachable } from '../shared/errors.js'
 import { parseCsvRows } from './csv.js'
 import type { DataSource, DataUnit } from './source.js'
-import { invalidRow, parseRow, type DataRow } from './row-forms.js'
+import { invalidRow, parseRow, placeName, type DataRow, type PlaceUnit } from './row-forms.js'
 import { tokeniseRow, type RowContent } from './tokenise.js'
 
 /** What Node reads into one buffer. */
@@ -23,12 +23,14 @@ export async function readRows(path: string): Promise<DataRow[]> {
 }
 
 /** The rows of a file as a data set: each row a unit, owned by its `client`. */
-export function rowSource(rows: readonly DataRow[], file: string): DataSource {
+export function rowSource(rows: readonly DataRow[], file: string, unit: PlaceUnit = 'line'): DataSource {
   const units = rows.map(({ line, client, label, content }): DataUnit => ({
     owner: client,
     label,
-    place: `${file}, line ${line}`,
+    place: placeName({ file, line, unit }),
     characters: charactersOf(content),
+    // Only the tokenizer's chat template can tell whether it takes a conversation.
+    isTrial: content.kind === 'messages',
     tokenise: (tokenizer, options) => tokeniseRow(content, tokenizer, options),
   }))
   return { name: file, units }

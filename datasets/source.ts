@@ -29,6 +29,8 @@ export interface DataUnit {
   readonly place: string
   /** Its size in characters, which clients' shares are balanced by. */
   readonly characters: number
+  /** Whether only tokenising it can tell whether it is good for anything, so that a run does that before it begins. Default false. */
+  readonly isTrial?: boolean
   tokenise(tokenizer: Tokenizer, options: TokeniseOptions): Tokenised
 }
 

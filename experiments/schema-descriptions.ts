@@ -48,7 +48,7 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     init_from: 'A PEFT folder to start from.',
   },
   data: {
-    dataset: 'A data set by name; null: sotu, unless path is given.',
+    dataset: 'A data set by name, or a file of your own such as ./my-dataset.js; null: sotu, unless path is given.',
     path: 'A file of rows, in place of dataset.',
     partition: 'How rows are dealt to clients; null: natural for sotu and for rows that name their client, else iid.',
     alpha: 'Shape of the dirichlet partition: the smaller, the less alike are the clients.',

@@ -57,6 +57,8 @@ export interface RunFacts {
     /** The command line, without the program. */
     readonly argv: readonly string[]
     readonly model: ModelFacts
+    /** The user's own code that the run uses. */
+    readonly code?: NonNullable<Metadata['code']>
     /** Of a run that is one of several. */
     readonly group?: RunGroup
     /** Of the libraries that compute, by name; cutlayer's and Node's own are added. */
@@ -132,7 +134,7 @@ export function createRunDirectory({
   }
 }
 
-function metadataOf(id: string, name: string, { argv, model, versions, group }: RunFacts['metadata'], now: Date): Metadata {
+function metadataOf(id: string, name: string, { argv, model, versions, code, group }: RunFacts['metadata'], now: Date): Metadata {
   const processors = cpus()
   return {
     schema_version: RECORDS_VERSION,
@@ -150,6 +152,7 @@ function metadataOf(id: string, name: string, { argv, model, versions, group }: 
     versions: { cutlayer: packageVersion(), node: process.versions.node, ...versions },
     argv: [...argv],
     model,
+    ...(code ? { code } : {}),
     ...(group ? { group } : {}),
   }
 }

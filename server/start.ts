@@ -10,7 +10,8 @@ import { openTop, type TopStage } from '../shared/model/stage.js'
 import type { NamedTensors } from '../shared/tensor.js'
 import { EdgeServer } from './edge-server.js'
 import type { Clock, RunObserver } from './observer.js'
-import { fedAvg } from './strategy/fedavg.js'
+import { loadStrategy } from './strategy/own.js'
+import type { Strategy } from './strategy/strategy.js'
 
 export interface ServerSetup {
   readonly config: Config
@@ -21,6 +22,8 @@ export interface ServerSetup {
   readonly backend: Backend
   readonly observer: RunObserver
   readonly token: string | null
+  /** In place of the one that the config names. */
+  readonly strategy?: Strategy
   /** Starts from this adapter in place of a fresh one. */
   readonly start?: NamedTensors
   readonly clock?: Clock
@@ -31,9 +34,10 @@ export interface StartedServer {
   dispose(): Promise<void>
 }
 
-/** @throws UserError CUT_OUT_OF_RANGE, TARGET_MATCHES_NOTHING */
+/** @throws UserError CUT_OUT_OF_RANGE, TARGET_MATCHES_NOTHING, BAD_STRATEGY */
 export async function startServer(setup: ServerSetup): Promise<StartedServer> {
   const { config, model, backend, weights } = setup
+  const strategy = setup.strategy ?? (await loadStrategy(config.federation)).strategy
   const lora = loraOfRun(model, config.lora)
   const layer = cutOfRun(model, config.split)
   const stage: TopStage | null =
@@ -60,12 +64,7 @@ export async function startServer(setup: ServerSetup): Promise<StartedServer> {
     architecture: model.architecture,
     top: stage,
     start: setup.start ?? initialAdapter(lora.modules, { r, seed: config.train.seed, init }),
-    strategy: fedAvg({
-      fractionTrain: config.federation.fraction_train,
-      fractionEvaluate: config.federation.fraction_evaluate,
-      // Fewer could never give the replies that a round needs.
-      minTrain: Math.max(config.federation.min_train_clients, config.federation.min_replies),
-    }),
+    strategy,
     observer: setup.observer,
     token: setup.token,
     ...(setup.clock ? { clock: setup.clock } : {}),

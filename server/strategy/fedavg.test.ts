@@ -87,24 +87,24 @@ describe('selection', () => {
   const ready = ['a', 'b', 'c', 'd', 'e']
 
   test('takes all with a fraction of one', () => {
-    expect(strategy(1).selectTrain(ready, random())).toEqual(ready)
+    expect(strategy(1).selectTrain(ready, random(), 1)).toEqual(ready)
   })
 
   test('takes floor(fraction * ready), in id order, and the same for the same randomness', () => {
-    const chosen = strategy(0.5).selectTrain(ready, random())
+    const chosen = strategy(0.5).selectTrain(ready, random(), 1)
     expect(chosen).toHaveLength(2)
     expect(chosen).toEqual([...chosen].sort())
-    expect(strategy(0.5).selectTrain(ready, random())).toEqual(chosen)
+    expect(strategy(0.5).selectTrain(ready, random(), 1)).toEqual(chosen)
   })
 
   test('takes at least min_train_clients, and never more than there are', () => {
-    expect(strategy(0.1, 3).selectTrain(ready, random())).toHaveLength(3)
-    expect(strategy(0.1, 9).selectTrain(ready, random())).toEqual(ready)
+    expect(strategy(0.1, 3).selectTrain(ready, random(), 1)).toHaveLength(3)
+    expect(strategy(0.1, 9).selectTrain(ready, random(), 1)).toEqual(ready)
   })
 
   test('evaluates on one client at least, unless the fraction is 0', () => {
-    expect(strategy(1, 1, 0.1).selectEvaluate(ready, random())).toHaveLength(1)
-    expect(strategy(1, 1, 0).selectEvaluate(ready, random())).toEqual([])
-    expect(strategy(1, 1, 0.1).selectEvaluate([], random())).toEqual([])
+    expect(strategy(1, 1, 0.1).selectEvaluate(ready, random(), 1)).toHaveLength(1)
+    expect(strategy(1, 1, 0).selectEvaluate(ready, random(), 1)).toEqual([])
+    expect(strategy(1, 1, 0.1).selectEvaluate([], random(), 1)).toEqual([])
   })
 })

@@ -24,10 +24,7 @@ export function fedAvg({ fractionTrain, fractionEvaluate, minTrain }: FedAvgOpti
     selectTrain: (ready, random) => sample(ready, Math.max(minTrain, Math.floor(fractionTrain * ready.length)), random),
     selectEvaluate: (ready, random) =>
       fractionEvaluate === 0 ? [] : sample(ready, Math.max(1, Math.floor(fractionEvaluate * ready.length)), random),
-    merge: (replies) => ({
-      adapter: weightedMean(replies.map(({ client, weight, adapter }) => ({ client, weight, tensors: adapter }))),
-      moments: averagedMoments(replies),
-    }),
+    aggregate: (_, { average }) => ({ adapter: average() }),
   }
 }
 

@@ -5,7 +5,7 @@
  * whoever builds it widens the key here and deletes that entry.
  */
 import { z } from 'zod'
-import { OWN_MODULE } from './own-path.js'
+import { isOwnModule, OWN_MODULE } from './own-path.js'
 
 const fraction = z.number().min(0).max(1)
 const belowOne = z.number().min(0).lt(1)
@@ -13,6 +13,7 @@ const seconds = z.number().positive()
 const path = z.string().min(1)
 /** Code of the user's own, in place of what has a name. */
 const ownModule = z.string().regex(OWN_MODULE)
+const rowsFile = path.refine((value): boolean => !isOwnModule(value), 'a JSONL or CSV file (data.dataset takes code)')
 const names = z.array(z.string().min(1)).min(1)
 
 export const ModelGroup = z.strictObject({
@@ -53,10 +54,13 @@ export const LoraGroup = z.strictObject({
 })
 
 export const DataGroup = z.strictObject({
-  /** A data set by name. Resolved: `sotu` unless `path` is given, then null. */
-  dataset: z.enum(['sotu']).nullable().default(null),
+  /** A data set by name, or the path of a file whose default export is one (datasets/own.ts). Resolved: `sotu` unless `path` is given, then null. */
+  dataset: z
+    .union([z.enum(['sotu']), ownModule], 'sotu, or a file such as ./my-dataset.js')
+    .nullable()
+    .default(null),
   /** A JSONL or CSV file of rows, in place of `dataset`. */
-  path: path.nullable().default(null),
+  path: rowsFile.nullable().default(null),
   /** null: natural for `sotu` and for rows with `client`, else iid. */
   partition: z.enum(['natural', 'iid', 'dirichlet', 'shard', 'quantity']).nullable().default(null),
   /** Concentration of the partitions dirichlet and quantity: the smaller, the more the clients differ. */
@@ -67,7 +71,7 @@ export const DataGroup = z.strictObject({
   /** Share of each client's rows that is held out for evaluation. */
   eval_fraction: belowOne.default(0.1),
   /** Held-out rows; then nothing is taken from the training rows. */
-  eval_path: path.nullable().default(null),
+  eval_path: rowsFile.nullable().default(null),
   shuffle: z.boolean().default(true),
 })
 

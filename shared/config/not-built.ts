@@ -20,7 +20,6 @@ const oneOf =
     values.includes(value)
 const isFilled = (value: unknown): boolean => isMapping(value) && Object.keys(value).length > 0
 const isText = (value: unknown): value is string => typeof value === 'string'
-const isScript = (value: unknown): boolean => isText(value) && /\.[cm]?[jt]s$/.test(value)
 const isCodecRoom = (value: unknown): boolean =>
   isMapping(value) ||
   (isText(value) && (value.includes('+') || ['bf16', 'int8', 'int4', 'topk', 'delta', 'low-rank', 'reuse'].includes(value)))
@@ -44,9 +43,7 @@ export const NOT_BUILT: readonly Planned[] = [
   { key: 'lora.rank_pattern', asksForIt: isFilled, instead: 'lora.r for all modules' },
   { key: 'lora.alpha_pattern', asksForIt: isFilled, instead: 'lora.lora_alpha for all modules' },
   { key: 'lora.init_from', asksForIt: isText, instead: 'no value: every run starts from a fresh adapter' },
-  { key: 'data.dataset', asksForIt: isScript, instead: 'sotu, or data.path with a JSONL or CSV file' },
-  { key: 'data.path', asksForIt: isScript, instead: 'a JSONL or CSV file' },
-  { key: 'federation.strategy', asksForIt: (value) => oneOf(...STRATEGIES)(value) || isScript(value), instead: 'fedavg' },
+  { key: 'federation.strategy', asksForIt: oneOf(...STRATEGIES), instead: 'fedavg, or a file of your own such as ./my-strategy.js' },
   { key: 'federation.on_client_loss', asksForIt: oneOf('restart_round'), instead: 'continue' },
   { key: 'privacy', asksForIt: isFilled, instead: 'no key at all' },
   { key: 'transport.activation_codec', asksForIt: isCodecRoom, instead: 'fp32 or fp16, for all clients' },
