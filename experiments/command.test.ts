@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createRunDirectory } from '../server/run-directory.js'
 import { Config } from '../shared/config/schema.js'
 import type { RoundLine } from '../shared/run-records.js'
@@ -11,8 +11,12 @@ import { typeCommand, type Typed } from './testing/type.js'
 let folder: string
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cutlayer-command-'))
+  vi.stubEnv('LC_ALL', 'C.UTF-8')
 })
-afterEach(() => rm(folder, { recursive: true }))
+afterEach(async () => {
+  vi.unstubAllEnvs()
+  await rm(folder, { recursive: true })
+})
 
 const type = (...args: string[]): Promise<Typed> => typeCommand(commands, ...args)
 
@@ -90,6 +94,9 @@ clients in round 1
 client    examples  tokens  steps  train loss  eval loss  compute s  wait s  network s      up    down
 client-0        40     900     10      4.5000     4.0000        1.0     2.0        0.5  1.5 MB  1.2 MB
 client-1        40     900     10           -     4.0000        1.0     2.0        0.5  1.5 MB  1.2 MB
+
+           rounds 0 to 1   first    last  lowest  highest
+eval loss  █▁             5.0000  4.2500  4.2500   5.0000
 
 traffic
 kind         direction  messages  payload  on the wire

@@ -1,17 +1,18 @@
 /**
- * @file `cutlayer inspect`: a run's rounds, clients and traffic.
+ * @file `cutlayer inspect`: a run's rounds, clients, traffic and curves.
  */
 import { z } from 'zod'
 import { defineCommand, integerFlag } from '../../shared/command-line/index.node.js'
 import { UserError } from '../../shared/errors.js'
-import { findRun, readRun, type Run } from '../runs.js'
+import { findRun, readRun, readSteps, type Run } from '../runs.js'
+import { glyphsOf } from './curve.js'
 import { reportOf, reportText, type Selection } from './report.js'
 
 export const DEFAULT_OUTPUT_DIR = 'runs'
 
 export const inspectCommand = defineCommand({
   usage: 'inspect [run]',
-  summary: "show a run's rounds, clients and traffic; the newest run, unless a folder, a name or an id is given",
+  summary: "show a run's rounds, clients, traffic and curves; the newest run, unless a folder, a name or an id is given",
   example: 'cutlayer inspect\ncutlayer inspect quickstart --round 3\ncutlayer inspect a1b2c3 --client client-0 --format json',
   flags: {
     '--round <n>': 'this round only (0: before training)',
@@ -22,8 +23,10 @@ export const inspectCommand = defineCommand({
   async run(context, [reference], { outputDir, ...selection }) {
     const run = await readRun(await findRun(reference, outputDir))
     refuseWhatIsNotThere(run, selection)
-    const report = reportOf(run, selection)
-    return { data: report, text: reportText(report, selection, (text) => context.paint('bold', text)) }
+    const { steps, warnings } = selection.round === undefined ? { steps: [], warnings: [] } : await readSteps(run)
+    const report = reportOf({ ...run, warnings: [...run.warnings, ...warnings] }, selection, steps)
+    const glyphs = glyphsOf(process.env, process.platform)
+    return { data: report, text: reportText(report, selection, glyphs, (text) => context.paint('bold', text)) }
   },
 })
 

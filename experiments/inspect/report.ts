@@ -2,8 +2,10 @@
  * @file What `inspect` and `list` tell of a run: pure functions of what was read.
  */
 import { byteSize, duration } from '../../shared/command-line/index.node.js'
-import type { RoundClient, RoundLine, TrafficLine } from '../../shared/run-records.js'
+import type { RoundClient, RoundLine, StepLine, TrafficLine } from '../../shared/run-records.js'
 import type { Run } from '../runs.js'
+import type { Glyphs } from './curve.js'
+import { roundCurves, stepCurves } from './curves.js'
 import { type Column, measured, table } from './table.js'
 
 /** Which part of a run is asked for; undefined: all. */
@@ -33,6 +35,8 @@ export interface RunHead {
 export interface RunReport extends RunHead {
   readonly rounds: readonly RoundLine[]
   readonly traffic: readonly TrafficSum[]
+  /** Of the round that was asked for; null if none was. */
+  readonly steps: readonly StepLine[] | null
   readonly warnings: readonly string[]
 }
 
@@ -47,14 +51,18 @@ export function headOf(run: Run): RunHead {
   }
 }
 
-/** The selected part of a run. A client's selection leaves only that client in each round. */
-export function reportOf(run: Run, { round, client }: Selection): RunReport {
+/**
+ * The selected part of a run. A client's selection leaves only that client in each round.
+ * @param steps of the whole run
+ */
+export function reportOf(run: Run, { round, client }: Selection, steps: readonly StepLine[] = []): RunReport {
   const isAsked = (line: { round: number }): boolean => round === undefined || line.round === round
   const rounds = run.rounds.filter(isAsked)
   return {
     ...headOf(run),
     rounds: client === undefined ? rounds : rounds.map((line) => ({ ...line, clients: line.clients.filter(({ id }) => id === client) })),
     traffic: sumByKind(run.traffic.filter((line) => isAsked(line) && (client === undefined || line.client === client))),
+    steps: round === undefined ? null : steps.filter((line) => isAsked(line) && (client === undefined || line.client === client)),
     warnings: run.warnings,
   }
 }
@@ -80,8 +88,8 @@ function sumByKind(lines: readonly TrafficLine[]): TrafficSum[] {
 }
 
 /** The report as text. Of several rounds, the clients of the last one are shown; of one client, all its rounds. */
-export function reportText(report: RunReport, selection: Selection, bold: (text: string) => string): string {
-  const { rounds, traffic } = report
+export function reportText(report: RunReport, selection: Selection, glyphs: Glyphs, bold: (text: string) => string): string {
+  const { rounds, traffic, steps } = report
   const head = [`${bold(report.name)} (${report.id}), ${report.status}`, report.run_dir]
   if (report.created !== null) head.push(`started ${report.created}, model ${report.model}`)
   const parts = [head.map((line) => `${line}\n`).join('')]
@@ -98,6 +106,8 @@ export function reportText(report: RunReport, selection: Selection, bold: (text:
     if (shown !== undefined && shown.clients.length > 0)
       parts.push(`clients in round ${shown.round}\n${table([ID_COLUMN, ...CLIENT_COLUMNS], shown.clients, bold)}`)
   }
+  const curves = steps === null ? roundCurves(rounds, selection.client, glyphs, bold) : stepCurves(steps, glyphs, bold)
+  if (curves !== '') parts.push(curves)
   if (traffic.length > 0)
     parts.push(`traffic${selection.round === undefined ? '' : ` of round ${selection.round}`}\n${table(TRAFFIC_COLUMNS, traffic, bold)}`)
   parts.push(...report.warnings.map((warning) => `warning: ${warning}\n`))
