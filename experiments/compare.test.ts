@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createRunDirectory } from '../server/run-directory.js'
 import { Config } from '../shared/config/schema.js'
-import type { RoundLine } from '../shared/run-records.js'
+import type { RoundLine, RunGroup } from '../shared/run-records.js'
 import { compareCommand, type Comparison } from './compare.js'
 import type { Groups } from './testing/small-run.js'
 import { typeCommand, typeForScript } from './testing/type.js'
@@ -29,13 +29,23 @@ function line(round: number, trainLoss: number | null, evalPerplexity: number): 
 }
 
 /** A run of two rounds that was better after the first. */
-function writeRun(id: string, config: Groups, digest = 'abc', last = 90): void {
+function writeRun(id: string, config: Groups, digest = 'abc', last = 90, group?: RunGroup): void {
   const model = { name: 'tiny', digest, family: 'gpt2', layers: 2, hidden_size: 8, parameters: 100 }
-  const facts = { outputDir: folder, name: 'exp', id, metadata: { argv: [], model }, now: new Date('2026-01-01T00:00:00Z') }
+  const facts = {
+    outputDir: folder,
+    name: 'exp',
+    id,
+    metadata: { argv: [], model, ...(group ? { group } : {}) },
+    now: new Date('2026-01-01T00:00:00Z'),
+  }
   const run = createRunDirectory({ ...facts, config: Config.parse(config) })
   for (const round of [line(0, null, 150), line(1, 4.5, 80), line(2, 4.25, last)]) run.appendRound(round)
+  const counts = { rounds: 2, uplink_bytes: 4_500_000, downlink_bytes: 3_000_000, seconds: 60 + last / 10 }
+  const ending = { status: 'complete', started: TIME, ended: TIME, before: null, last: null, best: null, error: null } as const
+  if (group) run.writeSummary({ ...ending, ...counts })
   run.close()
 }
+const TIME = '2026-01-01T00:00:00Z'
 
 test('what differs in the configs comes first, then what came out of each run', async () => {
   writeRun('aaaa', {})
@@ -59,6 +69,35 @@ test('the same, for scripts; a model that was changed in its place is a differen
   expect(data.differences).toEqual([{ key: 'metadata.model.digest', values: ['abc', 'xyz', 'abc'] }])
   expect(data.runs.map(({ id }) => id)).toEqual(['aaaa', 'bbbb', 'aaaa'])
   expect(data.runs[0]).toMatchObject({ rounds: 2, perplexity_best: 80, uplink_bytes: 4_500_000, downlink_bytes: 3_000_000, seconds: 60 })
+})
+
+test('runs of several seeds are named by their group, and come with mean and sample deviation', async () => {
+  const seeds = [7, 8]
+  writeRun('aaaa', { train: { seed: 7 } }, 'abc', 90, { id: 'seeds-0a1b2c', seeds, index: 0 })
+  writeRun('bbbb', { train: { seed: 8 } }, 'abc', 70, { id: 'seeds-0a1b2c', seeds, index: 1 })
+  writeRun('cccc', {})
+  const { stdout } = await compare('seeds-0a1b2c', 'cccc')
+  // Worked out by hand: of 90 and 70, mean 80 and deviation 20 / sqrt 2; best of the runs 80 and 70.
+  expect(stdout).toBe(`differs     aaaa  bbbb  cccc
+train.seed  7     8     42
+
+id    seed  name  status      rounds  perplexity before   last   best  train loss      up    down        time
+aaaa     7  exp   complete         2             150.00  90.00  80.00      4.2500  4.5 MB  3.0 MB  1 min 09 s
+bbbb     8  exp   complete         2             150.00  70.00  70.00      4.2500  4.5 MB  3.0 MB  1 min 07 s
+cccc     -  exp   unfinished       2             150.00  90.00  80.00      4.2500  4.5 MB  3.0 MB  1 min 00 s
+
+mean ± sample deviation (n - 1) over the complete runs of a group
+group         complete  perplexity before           last          best       train loss            up          down              time
+seeds-0a1b2c    2 of 2      150.00 ± 0.00  80.00 ± 14.14  75.00 ± 7.07  4.2500 ± 0.0000  4.5 MB ± 0 B  3.0 MB ± 0 B  1 min 08 s ± 1 s
+`)
+})
+
+test('a group that was cut short has mean and deviation of the runs that it has', async () => {
+  const group = { id: 'seeds-0a1b2c', seeds: [7, 8, 9] }
+  writeRun('aaaa', { train: { seed: 7 } }, 'abc', 90, { ...group, index: 0 })
+  writeRun('bbbb', {})
+  const { data } = await typeForScript<Comparison>([compareCommand], 'compare', 'seeds-0a1b2c', 'bbbb', '--output-dir', folder)
+  expect(data.groups).toMatchObject([{ complete: 1, mean: { perplexity_last: 90 }, deviation: { perplexity_last: null } }])
 })
 
 test('configs without a difference are said to have none', async () => {

@@ -8,18 +8,23 @@ import { UserError } from '../shared/errors.js'
 import { DEFAULT_OUTPUT_DIR } from './inspect/inspect.js'
 import { measured, table, type Column } from './inspect/table.js'
 import { outcomeOf, type Outcome } from './outcome.js'
-import { findRun, readRun, type Run } from './runs.js'
+import { findRun, readRun, runsOfGroup, type Run } from './runs.js'
+import { groupsOf, groupsText, seedOf, type GroupSummary } from './seeds/group.js'
 
 export const compareCommand = defineCommand({
   usage: 'compare <runs...>',
-  summary: 'two or more runs side by side: what differs in their configs, then what came out',
-  example: 'cutlayer compare a1b2c3 d4e5f6\ncutlayer compare quickstart runs/20260101-000000_exp_a1b2c3 --format json',
+  summary: 'two or more runs side by side: what differs in their configs, then what came out; of several seeds, mean and deviation',
+  example:
+    'cutlayer compare a1b2c3 d4e5f6\ncutlayer compare seeds-0a1b2c\ncutlayer compare quickstart runs/20260101-000000_exp_a1b2c3 --format json',
   flags: { '--output-dir <folder>': `where the runs are (default: ${DEFAULT_OUTPUT_DIR})` },
   options: z.object({ outputDir: z.string().default(DEFAULT_OUTPUT_DIR) }),
   async run(context, references, { outputDir }) {
-    if (references.length < 2) throw onlyOne(references[0]!)
     const runs: Run[] = []
-    for (const reference of references) runs.push(await readRun(await findRun(reference, outputDir)))
+    for (const reference of references) {
+      const group = await runsOfGroup(reference, outputDir)
+      for (const found of group.length > 0 ? group : [await findRun(reference, outputDir)]) runs.push(await readRun(found))
+    }
+    if (runs.length < 2) throw onlyOne(references[0]!)
     const comparison = compareRuns(runs)
     return { data: comparison, text: comparisonText(comparison, (text) => context.paint('bold', text)) }
   },
@@ -45,12 +50,20 @@ export interface Difference {
 export interface Comparison {
   readonly differences: readonly Difference[]
   readonly runs: readonly Outcome[]
+  /** Mean and deviation over the runs that one command made of several seeds. */
+  readonly groups: readonly GroupSummary[]
   readonly warnings: readonly string[]
 }
 
 /** Pure: of what was read of the runs, in their order. */
 export function compareRuns(runs: readonly Run[]): Comparison {
-  return { differences: differencesOf(runs), runs: runs.map(outcomeOf), warnings: runs.flatMap(({ warnings }) => warnings) }
+  const outcomes = runs.map(outcomeOf)
+  return {
+    differences: differencesOf(runs),
+    runs: outcomes,
+    groups: groupsOf(outcomes),
+    warnings: runs.flatMap(({ warnings }) => warnings),
+  }
 }
 
 function differencesOf(runs: readonly Run[]): Difference[] {
@@ -72,14 +85,15 @@ function flatten(value: unknown, prefix = ''): [string, unknown][] {
   return Object.entries(value).flatMap(([key, entry]) => flatten(entry, prefix === '' ? key : `${prefix}.${key}`))
 }
 
-function comparisonText({ differences, runs, warnings }: Comparison, bold: (text: string) => string): string {
+function comparisonText({ differences, runs, groups, warnings }: Comparison, bold: (text: string) => string): string {
   const columns: Column<Difference>[] = [
     { title: 'differs', cell: ({ key }) => key },
     ...runs.map(({ id }, index) => ({ title: id, cell: ({ values }: Difference) => shown(values[index]) })),
   ]
   const parts = [
     differences.length === 0 ? 'the configs are the same\n' : table(columns, differences, bold),
-    table(OUTCOME_COLUMNS, runs, bold),
+    table(groups.length === 0 ? OUTCOME_COLUMNS : [...OUTCOME_COLUMNS.slice(0, 1), SEED_COLUMN, ...OUTCOME_COLUMNS.slice(1)], runs, bold),
+    ...(groups.length === 0 ? [] : [groupsText(groups, bold)]),
     ...warnings.map((warning) => `warning: ${warning}\n`),
   ]
   return parts.join('\n')
@@ -89,6 +103,8 @@ function shown(value: unknown): string {
   if (value === undefined) return '-'
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
+
+const SEED_COLUMN: Column<Outcome> = { title: 'seed', cell: (outcome) => String(seedOf(outcome) ?? '-'), align: 'right' }
 
 const OUTCOME_COLUMNS: readonly Column<Outcome>[] = [
   { title: 'id', cell: ({ id }) => id },

@@ -1,6 +1,7 @@
 /**
  * @file What came out of a run, in one line.
  */
+import type { RunGroup } from '../shared/run-records.js'
 import { statusOf } from './inspect/report.js'
 import type { Run } from './runs.js'
 
@@ -11,6 +12,8 @@ export interface Outcome {
   readonly name: string
   readonly status: string
   readonly model: string | null
+  /** Of a run that is one of several seeds. */
+  readonly group: RunGroup | null
   /** Finished ones, without round 0. */
   readonly rounds: number
   readonly perplexity_before: number | null
@@ -40,6 +43,7 @@ export function outcomeOf(run: Run): Outcome {
     name: run.name,
     status: statusOf(run),
     model: run.metadata?.model.name ?? null,
+    group: run.metadata?.group ?? null,
     rounds: rounds.filter(({ round }) => round > 0).length,
     perplexity_before: rounds.find(({ round }) => round === 0)?.eval_perplexity ?? null,
     perplexity_last: perplexities.at(-1) ?? null,

@@ -65,7 +65,7 @@ async function startedMs(folder: string): Promise<number> {
 /**
  * The run that a person means.
  *
- * @param reference a folder, a folder's name, a run's name (then its newest) or its id; undefined: the newest of all
+ * @param reference a folder, a folder's name, a run's name (then its newest) or its id, a group's id (then its last); undefined: the newest of all
  * @throws UserError RUN_NOT_FOUND
  */
 export async function findRun(reference: string | undefined, outputDir: string): Promise<RunReference> {
@@ -74,7 +74,9 @@ export async function findRun(reference: string | undefined, outputDir: string):
     return referenceOf(folder) ?? { folder, stamp: '', name: basename(folder), id: basename(folder) }
   }
   const runs = await listRuns(outputDir)
-  const found = runs.findLast((run) => reference === undefined || [basename(run.folder), run.id, run.name].includes(reference))
+  const found =
+    runs.findLast((run) => reference === undefined || [basename(run.folder), run.id, run.name].includes(reference)) ??
+    (reference === undefined ? undefined : (await runsOfGroup(reference, outputDir)).at(-1))
   if (found !== undefined) return found
   throw new UserError({
     code: 'RUN_NOT_FOUND',
@@ -88,6 +90,21 @@ export async function findRun(reference: string | undefined, outputDir: string):
         ? 'start one with "cutlayer run", or name the folder of runs with --output-dir'
         : 'see "cutlayer list" for what there is',
   })
+}
+
+/** The runs that one command made of several seeds, in their order; none if there is no such group. */
+export async function runsOfGroup(group: string, outputDir: string): Promise<readonly RunReference[]> {
+  const runs = await listRuns(outputDir)
+  const found = await Promise.all(
+    runs.map(async (run) => {
+      const metadata = await readJson(join(run.folder, 'metadata.json'), Metadata, () => undefined)
+      return metadata?.group?.id === group ? [{ run, index: metadata.group.index }] : []
+    }),
+  )
+  return found
+    .flat()
+    .sort((a, b) => a.index - b.index)
+    .map(({ run }) => run)
 }
 
 /** Reads all of a run but its steps. */

@@ -17,7 +17,8 @@ export const listCommand = defineCommand({
   async run(context, _, { outputDir }) {
     const runs: Glance[] = []
     for (const reference of await listRuns(outputDir)) runs.push(glanceAt(await readRun(reference)))
-    const text = runs.length === 0 ? `no runs in ${outputDir}` : table(COLUMNS, runs, (title) => context.paint('bold', title))
+    const columns = runs.some(({ group }) => group !== null) ? [...COLUMNS, ...GROUP_COLUMNS] : COLUMNS
+    const text = runs.length === 0 ? `no runs in ${outputDir}` : table(columns, runs, (title) => context.paint('bold', title))
     return { data: { runs }, text }
   },
 })
@@ -49,4 +50,10 @@ const COLUMNS: readonly Column<Glance>[] = [
   { title: 'perplexity before', cell: ({ perplexity_before }) => measured(perplexity_before, 2), align: 'right' },
   { title: 'last', cell: ({ perplexity_last }) => measured(perplexity_last, 2), align: 'right' },
   { title: 'status', cell: ({ status }) => status },
+]
+
+/** Of runs that one command made of several seeds. */
+const GROUP_COLUMNS: readonly Column<Glance>[] = [
+  { title: 'seed', cell: ({ group }) => (group === null ? '-' : String(group.seeds[group.index])), align: 'right' },
+  { title: 'of the group', cell: ({ group }) => (group === null ? '-' : group.id) },
 ]

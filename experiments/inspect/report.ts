@@ -2,7 +2,7 @@
  * @file What `inspect` and `list` tell of a run: pure functions of what was read.
  */
 import { byteSize, duration } from '../../shared/command-line/index.node.js'
-import type { RoundClient, RoundLine, StepLine, TrafficLine } from '../../shared/run-records.js'
+import type { RoundClient, RoundLine, RunGroup, StepLine, TrafficLine } from '../../shared/run-records.js'
 import type { Run } from '../runs.js'
 import type { Glyphs } from './curve.js'
 import { roundCurves, stepCurves } from './curves.js'
@@ -30,6 +30,8 @@ export interface RunHead {
   readonly status: string
   readonly created: string | null
   readonly model: string | null
+  /** Of a run that is one of several seeds. */
+  readonly group: RunGroup | null
 }
 
 export interface RunReport extends RunHead {
@@ -48,6 +50,7 @@ export function headOf(run: Run): RunHead {
     status: statusOf(run),
     created: run.metadata?.created ?? null,
     model: run.metadata?.model.name ?? null,
+    group: run.metadata?.group ?? null,
   }
 }
 
@@ -65,6 +68,11 @@ export function reportOf(run: Run, { round, client }: Selection, steps: readonly
     steps: round === undefined ? null : steps.filter((line) => isAsked(line) && (client === undefined || line.client === client)),
     warnings: run.warnings,
   }
+}
+
+/** `seed 2, one of 1, 2, 3 (seeds-0a1b2c)` */
+function seedText({ id, seeds, index }: RunGroup): string {
+  return `seed ${seeds[index]}, one of ${seeds.join(', ')} (${id})`
 }
 
 /** Only a run that came to its end has a summary. */
@@ -92,6 +100,7 @@ export function reportText(report: RunReport, selection: Selection, glyphs: Glyp
   const { rounds, traffic, steps } = report
   const head = [`${bold(report.name)} (${report.id}), ${report.status}`, report.run_dir]
   if (report.created !== null) head.push(`started ${report.created}, model ${report.model}`)
+  if (report.group !== null) head.push(`${seedText(report.group)}; all of them: npx cutlayer compare ${report.group.id}`)
   const parts = [head.map((line) => `${line}\n`).join('')]
   if (rounds.length === 0) parts.push('no round is over yet\n')
   // Its bytes would be the client's, and its losses everybody's.
@@ -116,7 +125,7 @@ export function reportText(report: RunReport, selection: Selection, glyphs: Glyp
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0)
 
-const ROUND_COLUMNS: readonly Column<RoundLine>[] = [
+export const ROUND_COLUMNS: readonly Column<RoundLine>[] = [
   { title: 'round', cell: ({ round }) => String(round), align: 'right' },
   { title: 'train loss', cell: ({ train_loss }) => measured(train_loss, 4), align: 'right' },
   { title: 'eval loss', cell: ({ eval_loss }) => measured(eval_loss, 4), align: 'right' },

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { runCommandLine } from '../../shared/command-line/frame.node.js'
 import { Metadata } from '../../shared/run-records.js'
+import type { Comparison } from '../compare.js'
 import { runCommand } from '../run.js'
 import { startProgram, type Ending, type Envelope, type Program } from '../testing/program.js'
 import { openWorkshop, type Workshop } from '../testing/workshop.js'
@@ -84,6 +85,20 @@ describe('a run of three seeds', () => {
       const metadata = Metadata.parse(JSON.parse(await readFile(join(run_dir, 'metadata.json'), 'utf8')))
       expect(metadata.group).toEqual({ id: data.group, seeds: [5, 1, 3], index })
     }
+  })
+
+  test('is listed, compared and inspected as one group', async () => {
+    const listed = (await start('list').ended).envelope.data as { runs: unknown[] }
+    expect(listed.runs).toMatchObject(data.runs.map((_, index) => ({ group: { id: data.group, index } })))
+    const compared = (await start('compare', data.group).ended).envelope.data as Comparison
+    expect(compared.differences.map(({ key }) => key)).toEqual(['train.seed'])
+    expect(compared.runs.map(({ run_dir }) => run_dir)).toEqual(data.runs.map(({ run_dir }) => run_dir))
+    expect(compared.groups).toMatchObject([{ id: data.group, seeds: [5, 1, 3], complete: 3 }])
+    const { mean, deviation } = compared.groups[0]
+    expect(mean.perplexity_last).toBe(data.seeds.mean.eval_perplexity)
+    expect(deviation.uplink_bytes).toBe(data.seeds.deviation.uplink_bytes)
+    const shown = await start('inspect', data.group).ended
+    expect(shown.envelope.data).toMatchObject({ run_dir: data.runs[2].run_dir, group: { id: data.group, index: 2 } })
   })
 
   test('trains each as a run of that seed alone would', async () => {
