@@ -28,10 +28,10 @@ beforeEach(async () => {
 })
 afterEach(() => rm(folder, { recursive: true }))
 
-const giveAdapter = (name: 'adapter' | 'adapter-best', golden: string) =>
-  cp(goldenFile(golden, 'adapter'), join(run, name), { recursive: true })
+const giveAdapter = (name: 'adapter' | 'adapter-best', golden: string, client = '') =>
+  cp(goldenFile(golden, 'adapter'), join(run, name, client), { recursive: true })
 const exportTo = (target: string, ...flags: string[]) =>
-  typeForScript<{ adapter_dir: string; which: string; parameters: number }>(
+  typeForScript<{ adapter_dir: string; which: string; parameters: number; client_adapter_dirs?: Record<string, string> }>(
     [exportCommand],
     'export',
     'aaaa',
@@ -69,12 +69,64 @@ test('a person is told what was written', async () => {
   expect(stdout).toMatch(/^wrote the last adapter of exp \(aaaa\) to .*out\nrank \d+ on c_attn of .*: \d+ parameters\n$/)
 })
 
+describe('of a run in which each client has its own adapter', () => {
+  beforeEach(async () => {
+    await giveAdapter('adapter', 'gpt2', 'ada')
+    await giveAdapter('adapter', 'gpt2-all-linear', 'bob')
+  })
+
+  test('all are written, each to a folder of its name, and again in place of those', async () => {
+    const { data } = await exportTo(at('out'))
+    expect(data).toMatchObject({ adapter_dir: at('out'), client_adapter_dirs: { ada: at('out', 'ada'), bob: at('out', 'bob') } })
+    expect((await readdir(at('out'))).sort()).toEqual(['ada', 'bob'])
+    await rm(at('out', 'ada'), { recursive: true })
+    await exportTo(at('out'))
+    await sameAs(at('out', 'ada'), 'gpt2')
+    await sameAs(at('out', 'bob'), 'gpt2-all-linear')
+    expect((await readdir(folder)).sort(), 'nothing temporary stays').toEqual(['out', 'runs'])
+  })
+
+  test('--client takes that one alone', async () => {
+    const { data } = await exportTo(at('out'), '--client', 'bob')
+    expect(data.client_adapter_dirs).toBeUndefined()
+    await sameAs(at('out'), 'gpt2-all-linear')
+  })
+
+  test('a client that is not there is refused, and so is an adapter in the way, whole or cut off', async () => {
+    expect((await exportTo(at('out'), '--client', 'eve')).error).toMatchObject({
+      code: 'BAD_ARGUMENT',
+      why: 'each of ada, bob has its own',
+      fix: 'correct --client',
+    })
+    await rm(join(run, 'adapter', 'bob', 'adapter_model.safetensors'))
+    expect((await exportTo(at('out'))).error).toMatchObject({ code: 'ADAPTER_NOT_FOUND' })
+    expect(await readdir(folder), 'nothing is written').toEqual(['runs'])
+    await exportTo(at('out'), '--client', 'ada')
+    await giveAdapter('adapter', 'gpt2', 'bob')
+    expect((await exportTo(at('out'))).error).toMatchObject({ code: 'BAD_ARGUMENT' })
+  })
+
+  test('--best asks for the best ones', async () => {
+    expect((await exportTo(at('out'), '--best')).error).toMatchObject({
+      code: 'ADAPTER_NOT_FOUND',
+      fix: expect.stringContaining('leave out --best') as string,
+    })
+    await giveAdapter('adapter-best', 'gpt2', 'ada')
+    expect(Object.keys((await exportTo(at('out'), '--best')).data.client_adapter_dirs!)).toEqual(['ada'])
+  })
+})
+
 describe('refused, and nothing is written:', () => {
   const refused = async (target: string, code: string, ...flags: string[]): Promise<string> => {
     const { error } = await exportTo(target, ...flags)
     expect(error).toMatchObject({ code })
     return `${error!.why}; ${error!.fix}`
   }
+
+  test('a client of a run whose clients share one adapter', async () => {
+    await giveAdapter('adapter', 'gpt2')
+    expect(await refused(at('out'), 'BAD_ARGUMENT', '--client', 'ada')).toContain('leave out --client')
+  })
 
   test('a run without an adapter, or without the one that is asked for', async () => {
     expect(await refused(at('out'), 'ADAPTER_NOT_FOUND')).toContain('let the run finish a round')

@@ -1,7 +1,6 @@
 /**
  * @file `cutlayer generate`: text of a model, with or without an adapter, or of a run, streamed as it comes.
  */
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { openBackend, threadsPerProcess } from '../shared/backend/open.node.js'
@@ -13,6 +12,7 @@ import { generateTokens } from '../shared/model/generate.js'
 import { openModel } from '../shared/model/model.node.js'
 import type { Tokenizer } from '../shared/model/tokenizer.js'
 import { adapterFor } from './adapter-for.js'
+import { adapterOfRun } from './run-adapters.js'
 import { findRun, readRun } from './runs.js'
 
 export const generateCommand = defineCommand({
@@ -23,6 +23,7 @@ export const generateCommand = defineCommand({
     '--model <folder>': 'the model; without it and --run the shipped one',
     '--adapter <folder>': 'a PEFT adapter of that model',
     '--run <run>': "a run's model and its last adapter: a folder, name or id",
+    '--client <id>': 'whose adapter, of a run in which each client has its own',
     '--prompt <text>': 'what the text begins with (needed)',
     '--max-new-tokens <n>': 'at most so many tokens [50]',
     '--temperature <t>': '0: always the likeliest token [0]',
@@ -38,6 +39,7 @@ export const generateCommand = defineCommand({
     model: z.string().min(1, 'a folder').optional(),
     adapter: z.string().min(1, 'a folder').optional(),
     run: z.string().optional(),
+    client: z.string().optional(),
     prompt: z.string('a text'),
     maxNewTokens: integerFlag(1, 1048576).default(50),
     temperature: numberFlag(0, 100).default(0),
@@ -49,9 +51,10 @@ export const generateCommand = defineCommand({
     threads: integerFlag(1, 1024).optional(),
     outputDir: z.string().default('runs'),
   }),
-  async run(context, _, { model: folder, adapter, run, outputDir, engine, threads, prompt, ...options }) {
+  async run(context, _, { model: folder, adapter, run, client, outputDir, engine, threads, prompt, ...options }) {
     if (run !== undefined && (folder !== undefined || adapter !== undefined)) throw runOrModel()
-    const source = run === undefined ? { model: folder ?? null, adapter: adapter ?? null } : await sourceOfRun(run, outputDir)
+    if (run === undefined && client !== undefined) throw clientWithoutRun()
+    const source = run === undefined ? { model: folder ?? null, adapter: adapter ?? null } : await sourceOfRun(run, outputDir, client)
     const model = await openModel(source.model)
     const tokenizer = await model.tokenizer()
     const { lora, tensors } = await adapterFor(model, source.adapter)
@@ -95,18 +98,15 @@ async function stream(
   return { text: text + rest, ids }
 }
 
-/** @throws UserError RUN_NOT_FOUND, ADAPTER_NOT_FOUND if no round of it was finished. */
-async function sourceOfRun(reference: string, outputDir: string): Promise<{ model: string | null; adapter: string }> {
+/** @throws UserError RUN_NOT_FOUND, and as adapterOfRun. */
+async function sourceOfRun(
+  reference: string,
+  outputDir: string,
+  client: string | undefined,
+): Promise<{ model: string | null; adapter: string }> {
   const run = await readRun(await findRun(reference, outputDir))
-  const adapter = join(run.folder, 'adapter')
-  if (!existsSync(adapter))
-    throw new UserError({
-      code: 'ADAPTER_NOT_FOUND',
-      what: `the run ${run.name} (${run.id}) has no adapter`,
-      why: 'no round of it was finished',
-      fix: 'choose another run: see "cutlayer list"',
-    })
-  return { model: parseConfig(run.config, join(run.folder, 'config.yaml')).model.model_name_or_path, adapter }
+  const { folder } = adapterOfRun(run, 'last', client)
+  return { model: parseConfig(run.config, join(run.folder, 'config.yaml')).model.model_name_or_path, adapter: folder }
 }
 
 function runOrModel(): UserError {
@@ -115,5 +115,14 @@ function runOrModel(): UserError {
     what: 'it is not clear which model to use',
     why: '--run names a model and an adapter, and --model or --adapter is given too',
     fix: 'give --run alone, or --model and --adapter',
+  })
+}
+
+function clientWithoutRun(): UserError {
+  return new UserError({
+    code: 'BAD_ARGUMENT',
+    what: 'it is not clear whose adapter to use',
+    why: '--client names a client of a run, and no --run is given',
+    fix: 'add --run, or give the folder of the adapter with --adapter',
   })
 }

@@ -2,16 +2,19 @@
  * @file What a person reads when a run has ended: what it brought, where it lies, and what to type next.
  */
 import { existsSync } from 'node:fs'
-import { basename, relative } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { byteSize, type CommandContext } from '../shared/command-line/index.node.js'
+import { namedAdapters } from '../shared/model/adapter-folders.node.js'
 import type { RoundLine } from '../shared/run-records.js'
 import type { HostedRun } from './host.js'
 
 /** `data` of `run` and `server`: a contract with scripts. */
 export interface RunResult {
   readonly run_dir: string
-  /** null if no round was finished: there is no adapter then. */
+  /** null if no round was finished: there is no adapter then. In the topology `local` it holds a folder for each client. */
   readonly adapter_dir: string | null
+  /** In the topology `local` alone: the folder of each client's own adapter. */
+  readonly client_adapter_dirs?: Readonly<Record<string, string>>
   readonly rounds: readonly {
     readonly round: number
     readonly train_loss: number | null
@@ -25,7 +28,13 @@ export interface RunResult {
 
 export function runResult({ directory, record }: Pick<HostedRun, 'directory' | 'record'>): RunResult {
   const { folder, adapterDir } = directory
-  return { run_dir: folder, adapter_dir: existsSync(adapterDir) ? adapterDir : null, rounds: record.rounds.map(roundResult) }
+  const clients = namedAdapters(adapterDir)
+  return {
+    run_dir: folder,
+    adapter_dir: existsSync(adapterDir) ? adapterDir : null,
+    ...(clients.length === 0 ? {} : { client_adapter_dirs: Object.fromEntries(clients.map((id) => [id, join(adapterDir, id)])) }),
+    rounds: record.rounds.map(roundResult),
+  }
 }
 
 function roundResult(line: RoundLine): RunResult['rounds'][number] {
@@ -42,7 +51,7 @@ function roundResult(line: RoundLine): RunResult['rounds'][number] {
   }
 }
 
-export function runSummary({ paint }: CommandContext, { run_dir, adapter_dir, rounds }: RunResult): string {
+export function runSummary({ paint }: CommandContext, { run_dir, adapter_dir, client_adapter_dirs: own, rounds }: RunResult): string {
   const scored = rounds.filter(({ eval_perplexity }) => eval_perplexity !== null)
   const [first, last] = [scored[0], scored.at(-1)]
   const total = (key: 'uplink_bytes' | 'downlink_bytes'): string => byteSize(rounds.reduce((sum, round) => sum + round[key], 0))
@@ -55,7 +64,7 @@ export function runSummary({ paint }: CommandContext, { run_dir, adapter_dir, ro
     paint('bold', change),
     `traffic   up ${total('uplink_bytes')}, down ${total('downlink_bytes')}`,
     `run       ${here(run_dir)}`,
-    `adapter   ${adapter_dir === null ? 'none: no round was finished' : `${here(adapter_dir)} (PEFT form)`}`,
+    `adapter   ${adapter_dir === null ? 'none: no round was finished' : `${here(adapter_dir)} (PEFT form${own ? `: ${Object.keys(own).length} clients, each in a folder of its name` : ''})`}`,
     `logs      ${here(run_dir)}/logs`,
     '',
     `next      npx cutlayer inspect ${basename(run_dir)}`,

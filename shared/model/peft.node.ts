@@ -7,7 +7,8 @@ import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import { UserError, unreachable } from '../errors.js'
 import { f32, type F32Tensor, type NamedTensors } from '../tensor.js'
-import { checkAdapter, fromPeftKey, parseLoraName, toPeftKey, type LoraConfig } from './adapter.js'
+import { checkAdapter, fromPeftKey, listed, parseLoraName, toPeftKey, type LoraConfig } from './adapter.js'
+import { namedAdapters } from './adapter-folders.node.js'
 import { syncFolder, temporaryPath, writeAtomically } from './atomic-file.node.js'
 import { fromFloat32, toFloat32, type Source } from './dtype.js'
 import type { LinearModule } from './families/family.js'
@@ -35,12 +36,23 @@ export interface PeftAdapter extends PeftConfig {
  *   and whatever `modulesOf` throws.
  */
 export async function readPeftAdapter(folder: string, modulesOf: (config: LoraConfig) => readonly LinearModule[]): Promise<PeftAdapter> {
+  const several = namedAdapters(folder)
+  if (several.length > 0) throw oneOfSeveral(folder, several)
   const configFile = join(folder, CONFIG)
   const config = parsePeftConfig(await requiredJson(configFile, MAX_CONFIG_BYTES, 'ADAPTER_NOT_FOUND', 'ADAPTER_CORRUPT'), configFile)
   const modules = modulesOf(config.lora)
   const tensors = await readWeights(folder)
   checkAdapter(tensors, modules, config.lora.r, folder)
   return { ...config, tensors }
+}
+
+function oneOfSeveral(folder: string, names: readonly string[]): UserError {
+  return new UserError({
+    code: 'ADAPTER_NOT_FOUND',
+    what: `${folder} is no adapter`,
+    why: `it holds ${names.length === 1 ? 'one' : `${names.length} of them`} in folders inside: ${listed(names)}`,
+    fix: `give one of these, such as ${join(folder, names[0]!)}`,
+  })
 }
 
 async function readWeights(folder: string): Promise<Map<string, F32Tensor>> {
