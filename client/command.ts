@@ -12,6 +12,7 @@ import {
   type CommandDefinition,
   type CommandResult,
 } from '../shared/command-line/index.node.js'
+import { OWN_MODULE } from '../shared/config/own-path.js'
 import { UserError } from '../shared/errors.js'
 import type { ClientLink } from '../shared/protocol/link.js'
 import { ClientId, type MessageOf, type Part } from '../shared/protocol/messages.js'
@@ -45,6 +46,7 @@ const Options = z.object({
   id: z.string('a name for this client, such as client-0').pipe(ClientId),
   model: z.string().min(1, 'a folder').optional(),
   data: z.string().min(1, 'a file').optional(),
+  dataset: z.string().regex(OWN_MODULE, 'a JavaScript file, such as ./my-dataset.js').optional(),
   part: PartFlag.optional(),
   tokenFile: z.string().min(1, 'a file').optional(),
   engine: z.string().default('onnx'),
@@ -61,7 +63,8 @@ const clientCommand = defineCommand({
     '--server <url>': 'address of the edge server (needed)',
     '--id <name>': 'name of this client in the run (needed)',
     '--model <folder>': 'the base model; without it the shipped model, if it is the one the server uses',
-    '--data <file>': 'rows of its own (JSONL or CSV), in place of those of the config',
+    '--data <file>': 'rows of its own (JSONL, CSV, or a file of code that gives them), in place of those of the config',
+    '--dataset <file>': 'the file of code that data.dataset of the config names; no client runs code because a server names it',
     '--part <i/n>': "part of the rows to take, counted from 0; without it and --data the server gives it one of the config's",
     '--token-file <file>': 'file with the token of the server',
     '--engine <name>': 'onnx or reference [onnx]',
@@ -78,6 +81,7 @@ export const commands: readonly CommandDefinition[] = [clientCommand]
 async function runClient(context: CommandContext, options: Options): Promise<CommandResult> {
   if (options.ca !== undefined) throw notBuilt('--ca')
   const { server, id: client, part = null, data: ownFile = null } = options
+  if (ownFile !== null && options.dataset !== undefined) throw notBoth()
   const token = options.tokenFile === undefined ? null : await readToken(options.tokenFile)
   const backend = openBackend(options.engine, { threads: options.threads ?? threadsPerProcess(1), lanes: 1 })
   const report = new ClientReport(context, client)
@@ -109,7 +113,7 @@ interface Participation {
 /** Until the run is over, or the client was asked to leave and did. */
 async function takePart({ context, link, backend, report, options }: Participation): Promise<void> {
   const { server, id: client, model: folder = null, data: ownFile = null, part = null } = options
-  const choice = { client, ownFile, part, trustsConfigPaths: part !== null || isThisMachine(server) }
+  const choice = { client, ownFile, datasetFile: options.dataset ?? null, part, trustsConfigPaths: part !== null || isThisMachine(server) }
   const leaver = new Leaver(link, context.signal)
   const found: { rowsError: UserError | null; moments: MomentsStore | null } = { rowsError: null, moments: null }
   try {
@@ -197,6 +201,15 @@ function tellRows(context: CommandContext, rows: DataReport): void {
 function isThisMachine(url: string): boolean {
   const { hostname } = new URL(url)
   return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname)
+}
+
+function notBoth(): UserError {
+  return new UserError({
+    code: 'BAD_ARGUMENT',
+    what: 'this client cannot take both --data and --dataset',
+    why: "--data replaces the config's data, and --dataset says where the config's data set lies",
+    fix: 'leave one of them out',
+  })
 }
 
 function notBuilt(flag: string): UserError {

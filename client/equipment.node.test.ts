@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadClientRows } from '../datasets/load.js'
 import { parseConfig } from '../shared/config/parse.js'
-import { clientConfigOf } from '../shared/config/schema.js'
+import { ClientConfig, clientConfigOf } from '../shared/config/schema.js'
 import { type UserError } from '../shared/errors.js'
 import { openModel } from '../shared/model/model.node.js'
 import { createTokenizer } from '../shared/model/tokenizer.js'
@@ -27,7 +27,7 @@ const model = {
   architecture: { layers: 2, hiddenSize: 8, vocabularySize: 300, maxPositions: 64 },
   tokenizer: async () => tinyTokenizer(),
 }
-const byDefault: DataChoice = { client: 'client-0', ownFile: null, part: null, trustsConfigPaths: true }
+const byDefault: DataChoice = { client: 'client-0', ownFile: null, datasetFile: null, part: null, trustsConfigPaths: true }
 
 function open(choice: Partial<DataChoice>, part: Part | null = null, groups: object = {}, given = model) {
   const config = clientConfigOf(parseConfig({ data: { path: join(folder, 'config.jsonl'), max_length: 32 }, ...groups }))
@@ -57,6 +57,16 @@ describe('a client trains on', () => {
     expect([data.examples, data.evalExamples]).toEqual([9, 1])
   })
 
+  test('its own data set, or what stands here for the one that the config names', async () => {
+    const path = join(folder, 'own.mjs')
+    await writeFile(path, "export default function* rows() { for (let row = 0; row < 10; row++) yield { text: 'cc' } }")
+    const { data } = await open({ ownFile: path })
+    expect([data.examples, data.evalExamples]).toEqual([9, 1])
+    const named = { data: { dataset: './elsewhere/own.mjs', max_length: 32 } }
+    const { data: part } = await open({ datasetFile: path }, { index: 0, count: 2 }, named)
+    expect([part.examples, part.evalExamples]).toEqual([4, 1])
+  })
+
   test('a part of its own file', async () => {
     const { data } = await open({ ownFile: join(folder, 'own.jsonl'), part: { index: 1, count: 2 } })
     expect([data.examples, data.evalExamples]).toEqual([4, 1])
@@ -69,6 +79,32 @@ describe('a client refuses', () => {
       code: 'DATA_NOT_FOUND',
       fix: expect.stringContaining('--data') as string,
     })
+  })
+
+  test('to run code that a server names, on whatever machine the server is', async () => {
+    const path = join(folder, 'hostile.mjs')
+    await writeFile(path, "globalThis.cutlayerWasTricked = true; export default [{ text: 'aa' }]")
+    const groups = [
+      { data: { dataset: path, max_length: 32 } },
+      { data: { dataset: path, eval_path: join(folder, 'own.jsonl'), max_length: 32 } },
+    ]
+    for (const named of groups)
+      for (const choice of [{ trustsConfigPaths: true }, { part: { index: 0, count: 1 } }, { trustsConfigPaths: false }])
+        await expect(open(choice, { index: 0, count: 1 }, named)).rejects.toMatchObject({
+          code: 'DATA_NOT_FOUND',
+          fix: expect.stringContaining('--data') as string,
+        })
+    // Rows are read, and never run, whatever they are called.
+    const config = clientConfigOf(parseConfig({ data: { path: 'rows.jsonl' } }))
+    for (const key of ['path', 'eval_path']) {
+      const sent = { ...config, data: { ...config.data, [key]: path } }
+      expect(ClientConfig.safeParse(sent).success).toBe(false)
+      const welcome = { config: sent, part: { index: 0, count: 1 } }
+      await expect(openData(welcome, model, byDefault, loadClientRows)).rejects.toMatchObject({
+        code: expect.stringMatching(/^DATA_/) as string,
+      })
+    }
+    expect('cutlayerWasTricked' in globalThis).toBe(false)
   })
 
   test('a config whose file is not here, and says where it looked', async () => {

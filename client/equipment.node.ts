@@ -2,6 +2,7 @@
  * @file What a client works with, found from the server's welcome: the base model, and its rows.
  */
 import { resolve } from 'node:path'
+import { isOwnModule } from '../shared/config/own-path.js'
 import type { ClientConfig } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
 import { checkRowsFit } from '../shared/model/fit.js'
@@ -32,8 +33,13 @@ export async function openRunModel(card: ModelCard, folder: string | null): Prom
 export interface DataChoice {
   /** The client's id: the order of its rows depends on it. */
   readonly client: string
-  /** A JSONL or CSV file of its own; null: the config's data. */
+  /** A file of its own, of rows or of code that gives them; null: the config's data. */
   readonly ownFile: string | null
+  /**
+   * The file of code that is here what the config's `data.dataset` names; null: none. Whoever runs this client says so: what a server names
+   * is never run, not even where its files are read.
+   */
+  readonly datasetFile: string | null
   /** The part of either that it asked for; null: all of its own file, or the part that the server gives. */
   readonly part: Part | null
   /** Whether to open the files that the config names: only those of whoever runs the server on this machine, or who asked for a part. */
@@ -47,6 +53,7 @@ export type LoadRows<Report> = (options: {
   readonly tokenizer: Tokenizer
   readonly part: Part | null
   readonly parts?: number
+  readonly datasetFile: string | null
 }) => Promise<{ readonly rows: ClientRows; readonly report: Report }>
 
 /**
@@ -72,12 +79,15 @@ export async function openData<Report>(
 }
 
 /** Rows of one file; the config's own files are not for them, nor is its partition where they stay together. */
-function ownRows(data: ClientConfig['data'], path: string, part: Part | null) {
-  return { data: { ...data, dataset: null, path, eval_path: null, partition: part ? data.partition : ('iid' as const) }, part }
+function ownRows(given: ClientConfig['data'], file: string, part: Part | null) {
+  const isCode = isOwnModule(file)
+  const data = { ...given, dataset: isCode ? file : null, path: isCode ? null : file, eval_path: null }
+  return { data: { ...data, partition: part ? given.partition : ('iid' as const) }, part, datasetFile: isCode ? file : null }
 }
 
 function shareOfConfigData({ config, part: given }: Pick<MessageOf<'welcome'>, 'config' | 'part'>, choice: DataChoice) {
   const { data } = config
+  const { datasetFile } = choice
   const named = data.path ?? data.eval_path
   if (named !== null && !choice.trustsConfigPaths)
     throw new UserError({
@@ -86,7 +96,7 @@ function shareOfConfigData({ config, part: given }: Pick<MessageOf<'welcome'>, '
       why: 'the server that names this file is on another machine, and it is for you to say which of your files are trained on',
       fix: 'give rows of your own with --data, or the part of that file to take with --part I/N if it lies here too',
     })
-  if (config.split.topology === 'centralized') return { data, part: null, parts: config.federation.num_clients }
+  if (config.split.topology === 'centralized') return { data, part: null, parts: config.federation.num_clients, datasetFile }
   const part = given ?? choice.part
   if (!part || part.index >= part.count)
     throw new UserError({
@@ -95,13 +105,13 @@ function shareOfConfigData({ config, part: given }: Pick<MessageOf<'welcome'>, '
       why: part ? `part ${part.index} of ${part.count} (counted from 0)` : 'it knows this client as one with data of its own',
       fix: 'start the client with --data, or with --part I/N, or under another id',
     })
-  return { data, part }
+  return { data, part, datasetFile }
 }
 
 /** A file that the config names and that is not here: whoever reads this may never have seen the config. */
 function notHere(error: unknown, { path, eval_path: evalPath }: ClientConfig['data']): unknown {
-  if (!(error instanceof UserError) || error.code !== 'DATA_NOT_FOUND') return error
   const named = [path, evalPath].filter((name) => name !== null).map((name) => resolve(name))
+  if (!(error instanceof UserError) || error.code !== 'DATA_NOT_FOUND' || named.length === 0) return error
   return new UserError(
     {
       code: 'DATA_NOT_FOUND',

@@ -8,6 +8,7 @@ import { openData } from '../client/equipment.node.js'
 import { helloOf, joinRun, memoryMoments } from '../client/join.js'
 import { loadClientRows } from '../datasets/load.js'
 import { linkLimits, type HostedRun } from '../server/host.js'
+import { isOwnModule } from '../shared/config/own-path.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { ERROR_CODES, UserError, type ErrorCode } from '../shared/errors.js'
 import { memoryLinkPair } from '../shared/protocol/memory-link.js'
@@ -49,7 +50,7 @@ export function memoryClients({ config, hosted }: ClientSetup): RunningClients {
       moments: memoryMoments(),
       openModel: async () => ({ ...model, weights: async () => weights }),
       async openData(welcome) {
-        const choice = { client, ownFile: null, part, trustsConfigPaths: true }
+        const choice = { client, ownFile: null, datasetFile: datasetFileOf(config), part, trustsConfigPaths: true }
         return (await openData(welcome, model, choice, loadClientRows)).data
       },
     })
@@ -57,6 +58,11 @@ export function memoryClients({ config, hosted }: ClientSetup): RunningClients {
   const settled = Promise.allSettled(clients)
   // The server has closed their links, which ends them.
   return { ended: Promise.all(clients).then(() => {}), settled, stop: () => settled.then(() => {}) }
+}
+
+/** Whoever starts a run names its data set: its clients may run that file. */
+function datasetFileOf({ data }: Config): string | null {
+  return isOwnModule(data.dataset) ? data.dataset : null
 }
 
 export interface ProcessSetup extends ClientSetup {
@@ -71,6 +77,8 @@ export function clientProcesses({ config, hosted, threads, url, tokenFile }: Pro
     const id = `client-${index}`
     const args = ['client', '--server', url, '--id', id, '--part', `${index}/${count}`, '--token-file', tokenFile]
     args.push('--model', hosted.model.folder, '--engine', config.model.engine, '--threads', String(threads), '--format', 'json')
+    const datasetFile = datasetFileOf(config)
+    if (datasetFile !== null) args.push('--dataset', datasetFile)
     const child = spawn(process.execPath, [join(packageRoot(), 'dist', 'cli.js'), ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,

@@ -2,12 +2,12 @@
  * @file `cutlayer eval`: token-mean loss and perplexity of a model, with or without an adapter, over a file of rows.
  */
 import { z } from 'zod'
-import { readRows } from '../datasets/rows.js'
-import { tokeniseRow } from '../datasets/tokenise.js'
+import { fileSource } from '../datasets/load.js'
 import type { Backend } from '../shared/backend/backend.js'
 import { openBackend, threadsPerProcess } from '../shared/backend/open.node.js'
 import { defineCommand, integerFlag, type CommandContext, type Progress } from '../shared/command-line/index.node.js'
 import { UserError, unreachable } from '../shared/errors.js'
+import { adapterFor } from '../shared/model/adapter-for.node.js'
 import { graphWeights } from '../shared/graph/data.js'
 import { checkRowsFit } from '../shared/model/fit.js'
 import { lossGraph } from '../shared/model/graphs.js'
@@ -16,14 +16,13 @@ import { openTop } from '../shared/model/stage.js'
 import { packBatch } from '../shared/train/batch.js'
 import { addSums, finiteOrNull, lossReport, type LossSums } from '../shared/train/metrics.js'
 import { scoredTokens, type TokenRow } from '../shared/train/rows.js'
-import { adapterFor } from './adapter-for.js'
 
 export interface EvaluationOptions {
   /** A model folder; null: the shipped model. */
   readonly model: string | null
   /** A PEFT folder. */
   readonly adapter: string | null
-  /** A JSONL file. */
+  /** A JSONL or CSV file, or a file of code that gives rows (datasets/own.ts). */
   readonly data: string
   /** Whether each row is evaluated by itself, and reported. */
   readonly perRow: boolean
@@ -124,11 +123,9 @@ async function readTokenRows(
       why: `the model has ${maxPositions} positions`,
       fix: `give --max-length of at most ${maxPositions}, or leave it out`,
     })
-  const [contents, tokenizer] = [await readRows(data), await model.tokenizer()]
-  const tokenised = contents.map(({ content }) =>
-    tokeniseRow(content, tokenizer, { maxLength: maxLength ?? maxPositions, completionOnlyLoss }),
-  )
-  const rows = tokenised.map((row) => row.rows[0] ?? null)
+  const [source, tokenizer] = [await fileSource(data), await model.tokenizer()]
+  const tokenised = source.units.map((unit) => unit.tokenise(tokenizer, { maxLength: maxLength ?? maxPositions, completionOnlyLoss }))
+  const rows = tokenised.flatMap((unit): readonly (TokenRow | null)[] => (unit.rows.length > 0 ? unit.rows : [null]))
   checkRowsFit(
     rows.filter((row) => row !== null),
     model.architecture,

@@ -4,8 +4,11 @@
 import { open, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { z } from 'zod'
+import { ownSource } from '../datasets/own.js'
+import { loadStrategy } from '../server/strategy/own.js'
 import { defineCommand } from '../shared/command-line/index.node.js'
 import { loadConfigSeries } from '../shared/config/load.node.js'
+import { isOwnModule } from '../shared/config/own-path.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { checkConfigFits, type ConfigFit } from '../shared/model/fit.js'
 import { openModel, type ModelFolder } from '../shared/model/model.node.js'
@@ -28,7 +31,8 @@ export const validateCommand = defineCommand({
     const fit = checkConfigFits(config, model)
     // Of another seed the rows may be divided otherwise.
     if (missing.length === 0) for (const each of series.configs) await checkRows(each, model)
-    const warnings = [...missing, ...privacyWarnings(config, await scoresAllTokens(config)), ...trainingWarnings(config)]
+    if (missing.length === 0) await loadStrategy(config.federation)
+    const warnings = [...missing, ...privacyWarnings(config, await scoresAllTokens(config, model)), ...trainingWarnings(config)]
     const heading = `${context.paint('bold', `${path} is valid`)}${warnings.length === 0 ? '' : ', with warnings'}`
     const told = warnings.map((warning) => `${context.paint('yellow', 'warning:')} ${warning}`)
     const many = series.isList ? [`seeds     ${seeds.join(', ')}: a run of its own for each`] : []
@@ -61,8 +65,10 @@ function whatItDoes(
 }
 
 /** Warnings, because a config may be written on another machine than the one whose rows and token it names. */
-async function missingFiles({ data, transport }: Config): Promise<string[]> {
+async function missingFiles({ data, federation, transport }: Config): Promise<string[]> {
   const named = [
+    ['data.dataset', isOwnModule(data.dataset) ? data.dataset : null],
+    ['federation.strategy', isOwnModule(federation.strategy) ? federation.strategy : null],
     ['data.path', data.path],
     ['data.eval_path', data.eval_path],
     ['transport.token_file', transport.token_file],
@@ -100,7 +106,14 @@ function trainingWarnings({ train, federation, data }: Config): string[] {
   return warnings
 }
 
-async function scoresAllTokens({ data }: Config): Promise<boolean> {
+async function scoresAllTokens({ data }: Config, model: ModelFolder): Promise<boolean> {
+  if (isOwnModule(data.dataset)) {
+    if (!(await exists(data.dataset))) return false
+    const options = { maxLength: data.max_length, completionOnlyLoss: data.completion_only_loss }
+    const [first] = (await ownSource(data.dataset)).units
+    const row = first?.tokenise(await model.tokenizer(), options).rows[0]
+    return row !== undefined && row.scored.every((flag, position) => position === 0 || flag === 1)
+  }
   if (data.path === null || !data.completion_only_loss) return true
   try {
     const row: unknown = JSON.parse(await firstLine(data.path))

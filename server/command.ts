@@ -11,6 +11,7 @@ import {
   type CommandResult,
 } from '../shared/command-line/index.node.js'
 import { loadConfig } from '../shared/config/load.node.js'
+import { isOwnModule } from '../shared/config/own-path.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
 import type { ServerLink } from '../shared/protocol/link.js'
@@ -63,7 +64,15 @@ const serverCommand = defineCommand({
     })
     try {
       const threads = config.model.threads ?? availableParallelism()
-      const hosted = await hostRun({ config, argv: ['server', path, ...overrides], token, threads, lanes: 1, watcher: reporter })
+      const hosted = await hostRun({
+        config,
+        argv: ['server', path, ...overrides],
+        token,
+        threads,
+        lanes: 1,
+        watcher: reporter,
+        signal: context.signal,
+      })
       ;({ attach, screen, onConnection } = doorOf(hosted))
       early.forEach(attach)
       return await serve(context, config, hosted, reporter, listening.url)
@@ -90,7 +99,8 @@ async function serve(
         { event: 'listening', url, client: line },
         `listening on ${url}, waiting for ${clientCount(config) === 1 ? 'a client; start it with' : `${clientCount(config)} clients; start each with an id of its own:`}\n  ${line}`,
       )
-      await Promise.race([server.finished, whenAborted(context.signal)])
+      void whenAborted(context.signal).then(() => server.stopAfterStep('the server was stopped'))
+      await server.finished
     } finally {
       await server.stop(context.signal.aborted ? 'the server was stopped' : 'the run is over')
     }
@@ -100,10 +110,11 @@ async function serve(
 }
 
 /** What to type for a client; words in capitals are for whoever types. */
-function clientLine({ model, transport }: Config, url: string): string {
+function clientLine({ model, data, transport }: Config, url: string): string {
   // A client finds only the shipped model by itself; where it keeps another one is its own affair.
   const folder = model.model_name_or_path === null ? '' : ` --model ${inShell(model.model_name_or_path)}`
-  return `npx cutlayer client --server ${url} --id NAME${folder}${transport.token_file === null ? '' : ` --token-file ${inShell(transport.token_file)}`}`
+  const dataset = isOwnModule(data.dataset) ? ` --dataset ${inShell(data.dataset)}` : ''
+  return `npx cutlayer client --server ${url} --id NAME${folder}${dataset}${transport.token_file === null ? '' : ` --token-file ${inShell(transport.token_file)}`}`
 }
 
 function inShell(path: string): string {
