@@ -151,6 +151,7 @@ function metadataOf(id: string, name: string, { argv, model, versions, code, gro
     },
     versions: { cutlayer: packageVersion(), node: process.versions.node, ...versions },
     argv: [...argv],
+    pid: process.pid,
     model,
     ...(code ? { code } : {}),
     ...(group ? { group } : {}),

@@ -166,6 +166,8 @@ export const Metadata = z.object({
   /** cutlayer, node, and the libraries that compute. */
   versions: z.record(z.string(), z.string()),
   argv: z.array(z.string()),
+  /** Of the process that writes the run, on that host: tells a run that goes on from one that died. Older runs have none. */
+  pid: z.int().positive().optional(),
   model: ModelFacts,
   /** By what they are. */
   code: z.object({ strategy: CodeFile.optional(), dataset: CodeFile.optional() }).optional(),

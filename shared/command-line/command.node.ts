@@ -33,6 +33,8 @@ export interface CommandContext {
   warn(text: string): void
   /** A bar on a terminal, nothing elsewhere: plain lines come from `event`. Total 0: not known, so only words and the time. */
   progress(label: string, total: number): Progress
+  /** Lines that are drawn anew in place, while nothing else is; null where that cannot be (no terminal, or a script): tell by `event` there. */
+  panel(): Panel | null
   /** Marks up text for a terminal that shows colours. */
   paint(style: 'bold' | 'dim' | 'red' | 'green' | 'yellow', text: string): string
 }
@@ -45,6 +47,13 @@ export interface EventRecord {
 export interface Progress {
   /** @param done of the total; @param details such as `loss 3.21` */
   update(done: number, details?: string): void
+  finish(): void
+}
+
+/** Lines at the bottom of a terminal. */
+export interface Panel {
+  /** Draws lines for a terminal of so many columns in place of the last ones. Plain text; what does not fit is cut off. */
+  show(draw: (columns: number) => readonly string[]): void
   finish(): void
 }
 

@@ -225,6 +225,40 @@ describe('on a terminal', () => {
     expect([stdout, stderr]).toEqual(['done\n', 'warn: client lost id=client-0 token=[Redacted]\n'])
   })
 
+  describe('a panel', () => {
+    const watch = defineCommand({
+      usage: 'watch',
+      summary: 'watch',
+      example: 'cutlayer watch',
+      options: z.object({}),
+      async run(context) {
+        const panel = context.panel()
+        panel?.show((columns) => [`${columns} columns`, 'x'.repeat(100)])
+        context.warn('look')
+        panel?.show(() => Array.from({ length: 30 }, (_, row) => `row ${row}`))
+        panel?.finish()
+        return { data: panel !== null, text: 'seen' }
+      },
+    })
+
+    test('is drawn in place, cut to the terminal, below the lines that come meanwhile, and cleared', async () => {
+      const { stdout, stderr } = await type(watch, ['watch'], {}, true)
+      const first = `79 columns\n${'x'.repeat(79)}`
+      const second = Array.from({ length: 23 }, (_, row) => `row ${row}`).join('\n')
+      const clearing = (rows: number): string => `\r\u001b[2K${'\u001b[1A\u001b[2K'.repeat(rows - 1)}`
+      expect(stderr).toBe(`${clearing(1)}${first}${clearing(2)}warning: look\n${first}${clearing(2)}${second}${clearing(23)}`)
+      expect(stdout).toBe('seen\n')
+    })
+
+    test.each([
+      [['watch'], false],
+      [['watch', '--format', 'json'], true],
+    ])('is none for %j where the terminal is %s', async (args, isTTY) => {
+      const { stderr } = await type(watch, args, {}, isTTY)
+      expect(stderr).not.toContain('columns')
+    })
+  })
+
   test('a wrong log level is named', async () => {
     const { status, stderr } = await type(paintAndCount, ['count'], { CUTLAYER_LOG: 'loud' })
     expect(status).toBe(5)

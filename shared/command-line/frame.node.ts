@@ -128,7 +128,7 @@ async function runOne(
 ): Promise<number> {
   const interrupt = listenForInterrupt(
     definition.graceful,
-    () => terminal.line('stopping in good order; press Ctrl-C again to stop at once'),
+    () => terminal.event({ event: 'stopping' }, 'finishing the step; Ctrl-C again stops at once'),
     () => {
       terminal.failure(INTERRUPTED, null)
       endNow(130)
@@ -143,6 +143,7 @@ async function runOne(
       stream: (text) => terminal.stream(text),
       warn: (text) => terminal.event({ event: 'warning', message: text }, `warning: ${text}`),
       progress: (label, total) => terminal.progress(label, total),
+      panel: () => terminal.panel(),
       paint: (style, text) => terminal.paint(style, text),
     }
     const { data, text, error } = await definition.run(context, operands, options)
@@ -155,7 +156,9 @@ async function runOne(
     terminal.failure(failure, data)
     return exitStatusOf(exitCodeOf(failure))
   } catch (error) {
-    return fail(terminal, error)
+    if (!interrupt.signal.aborted || error !== interrupt.signal.reason) return fail(terminal, error)
+    terminal.failure(INTERRUPTED, null)
+    return exitStatusOf(exitCodeOf(INTERRUPTED))
   } finally {
     interrupt.release()
   }

@@ -2,11 +2,12 @@
  * @file Where a command's words go: results and JSON lines to stdout, progress, logs and errors to stderr.
  */
 import { ERROR_CODES, type ErrorReport } from '../errors.js'
-import type { EventRecord, Progress } from './command.node.js'
+import type { EventRecord, Panel, Progress } from './command.node.js'
 import { progressLine } from './progress.js'
 
 export const ENVELOPE_VERSION = 1
 const CLEAR_LINE = '\r\u001b[2K'
+const CLEAR_LINE_ABOVE = '\u001b[1A\u001b[2K'
 const REDRAW_MS = 100
 /** How often the time on a bar moves on by itself. */
 const TICK_MS = 1000
@@ -18,6 +19,7 @@ export interface OutputStream {
   write(text: string): unknown
   readonly isTTY?: boolean
   readonly columns?: number
+  readonly rows?: number
 }
 
 export interface Streams {
@@ -43,6 +45,7 @@ export function exitStatusOf(exitCode: number): number {
 }
 
 export class Terminal {
+  /** What stands at the bottom and is drawn anew: a progress bar, or the lines of a panel. */
   private bar = ''
   /** Whether the ending was told. What a command that was stopped still says is dropped: the envelope is the last line. */
   private isOver = false
@@ -61,7 +64,14 @@ export class Terminal {
   /** A line on stderr, above the progress bar if one is drawn. */
   line(text: string): void {
     if (this.isOver) return
-    this.streams.stderr.write(this.bar === '' ? `${text}\n` : `${CLEAR_LINE}${text}\n${this.bar}`)
+    this.streams.stderr.write(this.bar === '' ? `${text}\n` : `${this.clearing()}${text}\n${this.bar}`)
+  }
+
+  /** Takes away what is drawn. A terminal that was made narrower meanwhile has broken its lines. */
+  private clearing(): string {
+    const columns = this.streams.stderr.columns ?? 80
+    const rows = this.bar.split('\n').reduce((sum, { length }) => sum + Math.max(1, Math.ceil(length / columns)), 0)
+    return CLEAR_LINE + CLEAR_LINE_ABOVE.repeat(rows - 1)
   }
 
   /** @param stream where the text will go */
@@ -102,8 +112,27 @@ export class Terminal {
     }
   }
 
+  panel(): Panel | null {
+    const { stderr } = this.streams
+    if (stderr.isTTY !== true || this.format === 'json') return null
+    return {
+      show: (draw) => {
+        if (this.isOver) return
+        const clear = this.clearing()
+        // The last column and the last row would scroll on some terminals, and what has scrolled away cannot be drawn anew.
+        const [columns, rows] = [Math.max(1, (stderr.columns ?? 80) - 1), Math.max(1, (stderr.rows ?? 24) - 1)]
+        const shown = draw(columns)
+          .slice(0, rows)
+          .map((line) => line.slice(0, columns))
+        this.bar = shown.join('\n')
+        stderr.write(clear + this.bar)
+      },
+      finish: () => this.clearBar(),
+    }
+  }
+
   private clearBar(): void {
-    if (this.bar !== '') this.streams.stderr.write(CLEAR_LINE)
+    if (this.bar !== '') this.streams.stderr.write(this.clearing())
     this.bar = ''
   }
 
