@@ -34,7 +34,8 @@ export interface ExperimentOptions {
 
 /**
  * Runs an experiment: a server here, and its clients as processes over sockets or as trainers over memory links.
- * @throws UserError whatever keeps it from starting or ends it early; its folder, if it got one, then holds what was done.
+ * @throws UserError whatever keeps it from starting or ends it early; its folder, if it got one, then holds what was done. The signal's reason
+ *   if it comes before there is a folder.
  */
 export async function runExperiment(config: Config, options: ExperimentOptions = {}): Promise<RunResult> {
   const { argv = [], watcher = silentObserver, signal, onStart, group } = options
@@ -51,11 +52,16 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
     threads,
     lanes: inMemory ? local : 1,
     watcher,
+    signal,
     check: (model) => checkRows(config, model),
   })
   onStart?.(hosted)
   await concludeRun(hosted, signal, () =>
-    inMemory ? overMemory({ config, hosted, threads }, signal) : overSockets({ config, hosted, threads }, token!, signal),
+    signal?.aborted
+      ? hosted.started.server.stop('the run was interrupted')
+      : inMemory
+        ? overMemory({ config, hosted, threads }, signal)
+        : overSockets({ config, hosted, threads }, token!, signal),
   )
   return runResult(hosted)
 }
@@ -111,7 +117,12 @@ async function untilFinished({ hosted }: Setup, clients: RunningClients, signal:
     })
   })
   try {
-    await Promise.race([server.finished, failed, whenAborted(signal)])
+    const stopped = whenAborted(signal).then(() => {
+      server.stopAfterStep('the run was interrupted')
+      // Without clients no step is ever made.
+      return clients.settled
+    })
+    await Promise.race([server.finished, failed, stopped])
     if (!signal?.aborted) await Promise.race([clients.settled, whenAborted(signal), setTimeout(PATIENCE_MS, null, { ref: false })])
   } finally {
     await server.stop(signal?.aborted ? 'the run was interrupted' : 'the run is over')

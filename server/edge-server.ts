@@ -110,7 +110,12 @@ export class EdgeServer {
     return new Map([...this.options.start.keys()].map((name) => [name, halves.get(name)!]))
   }
 
-  /** Ends the run before its time; clients are told why. Calling it again, or after the end, does nothing but wait for that. */
+  /** Ends the run once its step under way is made and every client in it has its gradient; clients are told why. `finished` tells when. */
+  stopAfterStep(reason: string): void {
+    this.rounds.stopAfterStep(reason)
+  }
+
+  /** Ends the run at once; clients are told why. Calling it again, or after the end, does nothing but wait for that. */
   stop(reason: string): Promise<void> {
     return this.rounds.stop(reason)
   }

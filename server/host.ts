@@ -35,6 +35,8 @@ export interface HostOptions {
   readonly lanes: number
   /** Hears what is recorded too, for progress. */
   readonly watcher: RunObserver
+  /** Ends the preparations, before there is a folder. */
+  readonly signal?: AbortSignal | undefined
   /** Looks at what else the run needs, once its model is open and before anything is written. */
   readonly check?: (model: ModelFolder) => Promise<void>
 }
@@ -53,20 +55,24 @@ export interface HostedRun {
 
 /**
  * @throws UserError whatever is wrong with the model, the cut or the target modules, and what `check` throws, before anything is written; then RUN_DIR_UNWRITABLE.
+ * The signal's reason where it comes before the run's folder.
  */
-export async function hostRun({ config, argv, token, group, threads, lanes, watcher, check }: HostOptions): Promise<HostedRun> {
+export async function hostRun({ config, argv, token, group, threads, lanes, watcher, signal, check }: HostOptions): Promise<HostedRun> {
   const startedAt = new Date()
   const doing = (activity: Activity['doing']): void => watcher.activity({ doing: activity, round: 0, clients: [] })
   doing('opening')
   const model = await openModel(config.model.model_name_or_path)
   const { lora, cut } = checkConfigFits(config, model)
   const sides = weightsOfSides(model.definition, cut)
+  signal?.throwIfAborted()
   doing('checking')
   const { strategy, file: strategyFile } = await loadStrategy(config.federation)
   await check?.(model)
+  signal?.throwIfAborted()
   doing('preparing')
   // Clients on this machine find their blocks prepared.
-  const weights = await model.weights(new Set([...sides.top, ...sides.bottom].sort(compareCodeUnits)))
+  const weights = await model.weights(new Set([...sides.top, ...sides.bottom].sort(compareCodeUnits)), signal)
+  signal?.throwIfAborted()
   const backend = openBackend(config.model.engine, { threads, lanes })
   const files: { close(): void }[] = []
   const closeFiles = (): void => files.forEach((file) => file.close())

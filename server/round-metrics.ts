@@ -28,6 +28,7 @@ const NOTHING: LossSums = { nll: 0, tokens: 0, bytes: 0 }
 export class RoundMetrics {
   private readonly clients = new Map<ClientId, ClientNumbers>()
   private isEvaluated = false
+  private isGivenUp = false
   private merged: { replies: number; missing: readonly Missing[] } | null = null
 
   /** @param nll summed over the step's scored tokens; null when it is not a number. */
@@ -43,6 +44,12 @@ export class RoundMetrics {
 
   startEvaluation(): void {
     this.isEvaluated = true
+  }
+
+  /** The run stops before its evaluation is through: some clients' losses would not be the round's. */
+  giveUpEvaluation(): void {
+    this.isGivenUp = true
+    for (const numbers of this.clients.values()) numbers.evaluation = null
   }
 
   evaluation(client: ClientId, sums: LossSums): void {
@@ -61,7 +68,8 @@ export class RoundMetrics {
     const reasons = [
       ...(facts.round > 0 && train.loss === null && train.reason ? [`train_loss: ${train.reason}`] : []),
       ...(evaluated.length > 0 && evaluation.reason ? [`eval_loss: ${evaluation.reason}`] : []),
-      ...(evaluated.length === 0 && this.isEvaluated ? ['eval_loss: no client was in when the evaluation ended'] : []),
+      ...(evaluated.length === 0 && this.isEvaluated && !this.isGivenUp ? ['eval_loss: no client was in when the evaluation ended'] : []),
+      ...(this.isGivenUp ? ['eval_loss: the run was stopped before its evaluation was through'] : []),
     ]
     return {
       round: facts.round,

@@ -98,7 +98,9 @@ export class RoundRecords {
     for (const { client, reason } of missing) this.observer.event({ event: 'missing', client, round, reason })
   }
 
-  roundOver(round: number, attempt: number): RoundLine {
+  /** @param isUnevaluated the run stops before the round's evaluation is through. */
+  roundOver(round: number, attempt: number, isUnevaluated = false): RoundLine {
+    if (isUnevaluated) this.metrics.giveUpEvaluation()
     const now = this.clock.now()
     const line = this.metrics.line({
       round,

@@ -56,6 +56,8 @@ export class RoundRunner {
   private readonly timers = new Set<() => void>()
   private lastActivity = ''
   private ended: RunEnd | null = null
+  /** Why the run was asked to stop. */
+  private stopReason: string | null = null
   private dismissed: Promise<void> = Promise.resolve()
   private settle: { resolve(): void; reject(error: unknown): void } = { resolve() {}, reject() {} }
 
@@ -99,7 +101,13 @@ export class RoundRunner {
     }
   }
 
-  /** Ends the run before its time, with the last finished round's adapter. Again, or after the end: waits for what is under way. */
+  /** Asks the run to end after the step under way; `finished` tells when it has. */
+  stopAfterStep(reason: string): void {
+    this.stopReason ??= reason
+    this.dispatch({ type: 'stop' })
+  }
+
+  /** Ends the run at once, with the last finished round's adapter. Again, or after the end: waits for what is under way. */
   stop(reason: string): Promise<void> {
     return this.close({ reason, message: { type: 'finish', reason: reason.slice(0, 1024) }, error: null }, () => this.settle.resolve())
   }
@@ -193,7 +201,7 @@ export class RoundRunner {
       case 'merge':
         return this.merge(effect)
       case 'round-over': {
-        const { train_loss, eval_loss } = records.roundOver(round, attempt)
+        const { train_loss, eval_loss } = records.roundOver(round, attempt, effect.isUnevaluated)
         for (const client of roster.ids) roster.send(client, { type: 'round-end', round, attempt, train_loss, eval_loss })
         return
       }
@@ -206,7 +214,7 @@ export class RoundRunner {
         return
       }
       case 'finish':
-        return void this.stop('the run has finished')
+        return void this.stop(this.stopReason ?? 'the run has finished')
       case 'fail':
         return void this.fail(effect.error)
       default:

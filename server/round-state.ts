@@ -93,6 +93,8 @@ export interface RoundState {
   readonly localSteps: number
   readonly members: ReadonlyMap<ClientId, Member>
   readonly phase: Phase
+  /** Set once the run is asked to stop; `during` is the training that was under way then. */
+  readonly stopping: { readonly during: TrainingPhase | null } | null
 }
 
 interface InStep {
@@ -122,6 +124,8 @@ export type RoundEvent =
   | { readonly type: 'round-deadline'; readonly round: number; readonly attempt: number }
   | { readonly type: 'evaluation-deadline'; readonly round: number; readonly attempt: number }
   | { readonly type: 'gather-deadline'; readonly round: number }
+  /** Whoever runs it wants it to end after the step under way. */
+  | { readonly type: 'stop' }
 
 export interface Missing {
   readonly client: ClientId
@@ -143,7 +147,8 @@ export type RoundEffect =
   /** One optimizer step of the top with what these clients gave, in this order. */
   | { readonly type: 'top-step'; readonly step: number; readonly clients: readonly ClientId[] }
   | { readonly type: 'merge'; readonly replies: readonly ClientId[]; readonly missing: readonly Missing[] }
-  | { readonly type: 'round-over' }
+  /** `isUnevaluated`: the run stops before its evaluation is through. */
+  | { readonly type: 'round-over'; readonly isUnevaluated?: true }
   | { readonly type: 'timer'; readonly event: Extract<RoundEvent, { type: `${string}-deadline` }>; readonly ms: number }
   | { readonly type: 'finish' }
   | { readonly type: 'fail'; readonly error: UserError }

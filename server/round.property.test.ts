@@ -234,3 +234,56 @@ test('without accidents every run finishes, and each round has all its clients i
     { numRuns: 100 },
   )
 })
+
+test('a run that is asked to stop makes the step under way, and begins nothing more', () => {
+  const ends = new Map<string, number>()
+  fc.assert(
+    fc.property(scenario, fc.nat(120), fc.boolean(), ({ settings, counts, selection, skips, tape }, stopAfter, isCalm) => {
+      let asked: RoundState | null = null
+      const after: RoundEffect[] = []
+      const watcher: Watcher = {
+        event(event, before) {
+          if (event.type === 'stop') asked = before
+        },
+        effect(effect) {
+          if (asked) after.push(effect)
+        },
+      }
+      const numbers = isCalm ? tape.map((number) => number | 1) : tape
+      const run = new SimulatedRun({ settings, counts, selection, skips, tape: new Tape(numbers), watcher, stopAfter })
+      run.run()
+      run.exhaustTimers()
+      if (asked === null) return
+      const { phase } = asked as RoundState
+      if (phase.kind === 'finished' || phase.kind === 'failed') {
+        expect(after).toEqual([])
+        return
+      }
+      expect(run.state.phase.kind).toBe('finished')
+      const types = after.map(({ type }) => type)
+      expect(types.filter((type) => type === 'finish')).toHaveLength(1)
+      expect(types.at(-1)).toBe('finish')
+      for (const begun of ['start-round', 'evaluate', 'fail'] as const) expect(types).not.toContain(begun)
+      // Every merged round has its line.
+      const merges =
+        types.filter((type) => type === 'merge').length +
+        Number(phase.kind === 'merging' || (phase.kind === 'evaluating' && run.state.round > 0))
+      expect(types.filter((type) => type === 'round-over')).toHaveLength(merges)
+      ends.set(`${phase.kind}, ${merges} merged`, (ends.get(`${phase.kind}, ${merges} merged`) ?? 0) + 1)
+      if (phase.kind !== 'training' || !settings.remoteSteps || !isCalm) return
+      // All who were in a step have its gradients, and the top has moved with them.
+      for (const [client, { step, steps, received }] of phase.participants) {
+        if (received === 0 || step >= steps || (settings.top !== 'replicated' && step > phase.step)) continue
+        expect(after).toContainEqual({ type: 'reply', client, step, micro: settings.accumulation - 1 })
+        expect(after).toContainEqual(
+          expect.objectContaining({ type: 'top-step', step, clients: expect.arrayContaining([client]) as string[] }),
+        )
+      }
+      if (settings.top !== 'joint' || merges > 0) return
+      for (const effect of after) if (effect.type === 'top-step') expect(effect.step).toBe(phase.step)
+    }),
+    { numRuns: 500 },
+  )
+  for (const end of ['training, 0 merged', 'training, 1 merged', 'evaluating, 1 merged', 'merging, 1 merged', 'gathering, 0 merged'])
+    expect(ends.get(end), end).toBeGreaterThan(0)
+})

@@ -18,16 +18,28 @@ import type {
   TrainingPhase,
   Transition,
 } from './round-state.js'
+import { beginStop, stopWhenDue } from './round-stop.js'
 import { isCurrent, owesAdapter, readyClients, stepsOfClient } from './round-queries.js'
 import { computed, openSteps, received, roundOverdue, skipped, stepOverdue, stepsOf, takeOut, update, type Steps } from './round-steps.js'
 
 export function initialRounds(): RoundState {
-  return { round: 0, attempt: 0, started: false, localSteps: 0, members: new Map(), phase: { kind: 'gathering' } }
+  return { round: 0, attempt: 0, started: false, localSteps: 0, members: new Map(), phase: { kind: 'gathering' }, stopping: null }
 }
 
 /** What one event does. Events that no longer matter (late, repeated, from clients that are out) change nothing. */
 export function advanceRounds(settings: RoundSettings, selection: Selection, state: RoundState, event: RoundEvent): Transition {
   if (state.phase.kind === 'finished' || state.phase.kind === 'failed') return { state, effects: [] }
+  if (event.type === 'stop') return beginStop(settings, state)
+  const transition = advance(settings, selection, state, event)
+  return state.stopping ? stopWhenDue(settings, transition) : transition
+}
+
+function advance(
+  settings: RoundSettings,
+  selection: Selection,
+  state: RoundState,
+  event: Exclude<RoundEvent, { type: 'stop' }>,
+): Transition {
   switch (event.type) {
     case 'joined': {
       // A new process under an id that is still present takes its place, and has none of what the old one had.
@@ -121,6 +133,11 @@ function droppedTooOften({ dropped, steps }: Participant): boolean {
 
 function afterMerge(settings: RoundSettings, selection: Selection, state: RoundState): Transition {
   const due = state.round % settings.evaluateEvery === 0 || state.round === settings.rounds
+  if (state.stopping)
+    return {
+      state: { ...state, phase: { kind: 'finished' } },
+      effects: [{ type: 'round-over', ...(due ? { isUnevaluated: true } : {}) }, { type: 'finish' }],
+    }
   return due ? evaluate(settings, selection, state) : endRound(settings, selection, state)
 }
 

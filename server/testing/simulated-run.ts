@@ -34,6 +34,8 @@ export interface SimulationOptions {
   skips(client: ClientId, round: number, step: number): boolean
   readonly tape: Tape
   readonly watcher: Watcher
+  /** After how many moves the run is asked to stop; never, unless given. */
+  readonly stopAfter?: number
 }
 
 type ToClient =
@@ -74,6 +76,7 @@ export class SimulatedRun {
     for (const id of this.clients.keys()) this.join(id)
     for (let tick = 0; ; tick++) {
       if (tick > MOST_TICKS) throw new Error('the run does not come to rest')
+      if (tick === this.options.stopAfter) this.dispatch({ type: 'stop' })
       if (!tape.isOver && tape.below(8) === 0) this.accident()
       else if (!this.deliver() && tape.isOver) return
     }

@@ -24,7 +24,7 @@ export interface ModelFolder extends LoadedModel {
   /** Commit of a hub model, where its folder tells it. */
   readonly revision: string | null
   /** Weights by name, of the files that hold these; others are not read. */
-  weights(names: Iterable<string>): Promise<WeightStore>
+  weights(names: Iterable<string>, signal?: AbortSignal): Promise<WeightStore>
   tokenizer(): Promise<Tokenizer>
 }
 
@@ -47,12 +47,12 @@ export async function openModel(nameOrFolder: string | null): Promise<ModelFolde
       digest,
       parameters: [...family.tensors(config).values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0),
       folder: raw.folder,
-      async weights(names) {
+      async weights(names, signal) {
         // Opened again, so that a model that is only looked at holds no file open.
         const again = await openCheckpoint(raw.folder)
         try {
           const tensors = usedTensors(again, family, family.tensors(config))
-          return await prepareWeights({ checkpoint: tensors, digest, names, fileOf: (name) => fileOf(family, name) })
+          return await prepareWeights({ checkpoint: tensors, digest, names, fileOf: (name) => fileOf(family, name), signal })
         } finally {
           await again.close()
         }

@@ -33,6 +33,8 @@ export interface PrepareOptions {
   /** The file that a tensor belongs to, as `block-0.bin`. The same for every process. */
   readonly fileOf: (name: string) => string
   readonly cache?: string
+  /** Ends the preparations between two pieces of a tensor; nothing half-written stays. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /** What a file must hold. Two of them are the same if their JSON is. */
@@ -49,9 +51,16 @@ interface Layout {
  * A file that is there already is used if it is as its manifest says: size and time stamp, or else its SHA-256. Otherwise it is made again.
  *
  * @throws UserError TENSOR_MISSING for a name that the checkpoint does not list, CACHE_UNWRITABLE, MODEL_UNSUPPORTED for a tensor that is
- *   no float, MODEL_CORRUPT if the checkpoint is no longer what its digest says.
+ *   no float, MODEL_CORRUPT if the checkpoint is no longer what its digest says. The signal's reason.
  */
-export async function prepareWeights({ checkpoint, digest, names, fileOf, cache = cacheFolder() }: PrepareOptions): Promise<WeightStore> {
+export async function prepareWeights({
+  checkpoint,
+  digest,
+  names,
+  fileOf,
+  cache = cacheFolder(),
+  signal,
+}: PrepareOptions): Promise<WeightStore> {
   const folder = join(cache, 'weights', `${digest.model}-fp32`)
   const files = new Set<string>()
   for (const name of names) {
@@ -66,7 +75,7 @@ export async function prepareWeights({ checkpoint, digest, names, fileOf, cache 
     for (const file of [...files].sort()) {
       if (!/^[\w-][\w.-]*$/.test(file)) unreachable(`${file} is no name for a prepared file`)
       const layout = layoutOf(file, checkpoint, digest, fileOf)
-      if (!(await isPrepared(folder, file, layout))) await prepareFile(folder, file, layout, checkpoint, digest)
+      if (!(await isPrepared(folder, file, layout))) await prepareFile(folder, file, layout, checkpoint, digest, signal)
       for (const { name, shape, offset } of layout.tensors) {
         specs.set(name, { name, shape })
         locations.set(name, { file, offset, bytes: elements(shape) * 4 })
@@ -137,11 +146,19 @@ async function writeManifest(folder: string, file: string, layout: Layout, sha25
   await writeAtomically(join(folder, manifestOf(file)), (handle) => handle.writeFile(JSON.stringify({ layout, sha256, stamp })))
 }
 
-async function prepareFile(folder: string, file: string, layout: Layout, checkpoint: Checkpoint, digest: ModelDigest): Promise<void> {
+async function prepareFile(
+  folder: string,
+  file: string,
+  layout: Layout,
+  checkpoint: Checkpoint,
+  digest: ModelDigest,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const sha256 = await writeAtomically(join(folder, file), async (handle) => {
     const hash = createHash('sha256')
     let position = 0
     const append = async (bytes: Uint8Array): Promise<void> => {
+      signal?.throwIfAborted()
       hash.update(bytes)
       await writeFully(handle, bytes, position)
       position += bytes.length
