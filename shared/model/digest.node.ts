@@ -15,12 +15,12 @@ const MAX_MEMORY_BYTES = 64 * 2 ** 20
 const SETTLED_MS = 1000
 
 /**
- * The digest over all tensors that the checkpoint lists, under the names that it lists them by.
+ * All tensors that the checkpoint lists, under the names that it lists them by, with the SHA-256 of their bytes: what its digest is made of.
  *
  * @param cache the cache folder; hashes are remembered in its `digests`. One that cannot be written costs time, and is no error.
  * @throws UserError MODEL_CORRUPT if a file cannot be read to its end.
  */
-export async function digestCheckpoint(checkpoint: Checkpoint, cache: string = cacheFolder()): Promise<ModelDigest> {
+export async function digestedTensors(checkpoint: Checkpoint, cache: string = cacheFolder()): Promise<DigestedTensor[]> {
   const byFile = new Map<string, CheckpointTensor[]>()
   for (const tensor of checkpoint.tensors.values()) {
     const tensors = byFile.get(tensor.file)
@@ -32,7 +32,12 @@ export async function digestCheckpoint(checkpoint: Checkpoint, cache: string = c
     const hashes = await hashesOf(checkpoint, file, tensors, cache)
     for (const { name, nameInFile, dtype, shape } of tensors) digested.push({ name, dtype, shape, bytesSha256: hashes.get(nameInFile)! })
   }
-  return modelDigest(digested)
+  return digested
+}
+
+/** The digest over all tensors that the checkpoint lists. Throws as digestedTensors. */
+export async function digestCheckpoint(checkpoint: Checkpoint, cache?: string): Promise<ModelDigest> {
+  return modelDigest(await digestedTensors(checkpoint, cache))
 }
 
 /** SHA-256 of the bytes of each tensor of a file, by its name in the file. */

@@ -32,9 +32,13 @@ export async function tensorDigest({ name, dtype, shape, bytesSha256 }: Digested
 
 /** The digest of a model; the order of its tensors does not matter. */
 export async function modelDigest(tensors: Iterable<DigestedTensor>): Promise<ModelDigest> {
-  const entries = await Promise.all(
-    [...tensors].map(async (tensor): Promise<[string, string]> => [tensor.name, await tensorDigest(tensor)]),
+  return digestOfTensors(
+    await Promise.all([...tensors].map(async (tensor): Promise<[string, string]> => [tensor.name, await tensorDigest(tensor)])),
   )
-  entries.sort(([a], [b]) => compareCodeUnits(a, b))
+}
+
+/** The same from the tensors' own digests, by name. */
+export async function digestOfTensors(digests: Iterable<readonly [string, string]>): Promise<ModelDigest> {
+  const entries = [...digests].sort(([a], [b]) => compareCodeUnits(a, b))
   return { model: await sha256(JSON.stringify(entries)), tensors: new Map(entries) }
 }

@@ -1,27 +1,28 @@
 /**
- * @file The prepared-weights cache: a model's weights as little-endian float32, one file per group of tensors, ready to be mapped into memory.
+ * @file Fills the prepared-weights cache from a checkpoint on this machine.
  *
- * `<cache>/weights/<digest>-<precision>/` holds `<group>.bin` and, beside each, `<group>.bin.json` that says what must be in it. What a group
- * holds follows from the checkpoint and `fileOf` alone, so processes that prepare at once write the same bytes, and any of them may come last.
+ * Processes that prepare the same group at once write the same bytes (see prepared-files.node.ts), and any of them may come last.
  */
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { lstat, open, type FileHandle } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { WeightLocation, WeightSpec, WeightStore } from '../backend/weights.js'
 import { UserError, unreachable } from '../errors.js'
-import { elements } from '../tensor.js'
 import { removeStaleTemporaries, writeAtomically } from './atomic-file.node.js'
 import { asCacheError, cacheFolder, makeCacheFolder } from './cache.node.js'
 import type { Checkpoint } from './checkpoint.node.js'
 import { tensorDigest, type ModelDigest } from './digest.js'
 import { toFloat32 } from './dtype.js'
-import { optionalJson } from './json-file.node.js'
-
-/** Tensors begin at multiples of a memory page, as mapping a part of a file needs. */
-const ALIGNMENT = 4096
-const MAX_MANIFEST_BYTES = 64 * 2 ** 20
-const MANIFEST_VERSION = 1
+import {
+  findPrepared,
+  layoutOf,
+  missingWeight,
+  notePrepared,
+  preparedFolder,
+  preparedStore,
+  type Layout,
+  type PreparedFile,
+  type PreparedWeights,
+} from './prepared-files.node.js'
 
 export interface PrepareOptions {
   /** Lists exactly the model's tensors: rename away what the model does not use (see renameTensors). It may be closed afterwards. */
@@ -35,14 +36,6 @@ export interface PrepareOptions {
   readonly cache?: string
   /** Ends the preparations between two pieces of a tensor; nothing half-written stays. */
   readonly signal?: AbortSignal | undefined
-}
-
-/** What a file must hold. Two of them are the same if their JSON is. */
-interface Layout {
-  readonly version: number
-  readonly model: string
-  readonly bytes: number
-  readonly tensors: readonly { readonly name: string; readonly shape: readonly number[]; readonly offset: number }[]
 }
 
 /**
@@ -60,90 +53,29 @@ export async function prepareWeights({
   fileOf,
   cache = cacheFolder(),
   signal,
-}: PrepareOptions): Promise<WeightStore> {
-  const folder = join(cache, 'weights', `${digest.model}-fp32`)
-  const files = new Set<string>()
+}: PrepareOptions): Promise<PreparedWeights> {
+  const folder = preparedFolder(digest.model, cache)
+  const groups = new Set<string>()
   for (const name of names) {
-    if (!checkpoint.tensors.has(name)) throw missing(name, checkpoint.folder)
-    files.add(fileOf(name))
+    if (!checkpoint.tensors.has(name)) throw missingWeight(name, checkpoint.folder)
+    groups.add(fileOf(name))
   }
   await makeCacheFolder(folder)
-  const specs = new Map<string, WeightSpec>()
-  const locations = new Map<string, WeightLocation>()
+  const shapes = new Map([...checkpoint.tensors].map(([name, { shape }]) => [name, shape]))
+  const layouts = new Map<string, Layout>()
+  const files = new Map<string, PreparedFile>()
   try {
     await removeStaleTemporaries(folder)
-    for (const file of [...files].sort()) {
+    for (const file of [...groups].sort()) {
       if (!/^[\w-][\w.-]*$/.test(file)) unreachable(`${file} is no name for a prepared file`)
-      const layout = layoutOf(file, checkpoint, digest, fileOf)
-      if (!(await isPrepared(folder, file, layout))) await prepareFile(folder, file, layout, checkpoint, digest, signal)
-      for (const { name, shape, offset } of layout.tensors) {
-        specs.set(name, { name, shape })
-        locations.set(name, { file, offset, bytes: elements(shape) * 4 })
-      }
+      const layout = layoutOf(file, shapes, digest.model, fileOf)
+      layouts.set(file, layout)
+      files.set(file, (await findPrepared(folder, file, layout)) ?? (await prepareFile(folder, file, layout, checkpoint, digest, signal)))
     }
   } catch (error) {
     throw asCacheError(folder, error)
   }
-  return preparedStore(folder, digest.model, specs, locations)
-}
-
-function missing(name: string, where: string): UserError {
-  return new UserError({
-    code: 'TENSOR_MISSING',
-    what: `there is no weight called ${name}`,
-    why: `it was not found in ${where}`,
-    fix: 'use a complete checkpoint of a family that is supported',
-  })
-}
-
-function layoutOf(file: string, checkpoint: Checkpoint, digest: ModelDigest, fileOf: (name: string) => string): Layout {
-  let bytes = 0
-  const tensors = [...checkpoint.tensors.keys()]
-    .filter((name) => fileOf(name) === file)
-    .sort()
-    .map((name) => {
-      const { shape } = checkpoint.tensors.get(name)!
-      const offset = Math.ceil(bytes / ALIGNMENT) * ALIGNMENT
-      bytes = offset + elements(shape) * 4
-      return { name, shape, offset }
-    })
-  return { version: MANIFEST_VERSION, model: digest.model, bytes, tensors }
-}
-
-function manifestOf(file: string): string {
-  return `${file}.json`
-}
-
-/** Size, times and inode of a plain file, or null if there is none. A link does not count: it may lead anywhere. */
-async function stampOf(path: string): Promise<{ readonly bytes: number; readonly stamp: string } | null> {
-  const stats = await lstat(path, { bigint: true }).catch(() => null)
-  if (!stats?.isFile()) return null
-  return { bytes: Number(stats.size), stamp: [stats.size, stats.mtimeNs, stats.ino].join(' ') }
-}
-
-async function sha256Of(path: string): Promise<string> {
-  const hash = createHash('sha256')
-  for await (const piece of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(piece as Buffer)
-  return hash.digest('hex')
-}
-
-/** Whether a file is there and whole. Its SHA-256 is worked out only if its stamp is not the one that the manifest has. */
-async function isPrepared(folder: string, file: string, layout: Layout): Promise<boolean> {
-  const path = join(folder, file)
-  const found = await stampOf(path)
-  if (found?.bytes !== layout.bytes) return false
-  const manifest = await optionalJson(join(folder, manifestOf(file)), MAX_MANIFEST_BYTES, 'MODEL_CORRUPT').catch(() => null)
-  if (!manifest || JSON.stringify(manifest.layout) !== JSON.stringify(layout) || typeof manifest.sha256 !== 'string') return false
-  if (manifest.stamp === found.stamp) return true
-  if ((await sha256Of(path)) !== manifest.sha256) return false
-  // The new stamp saves the next process the hash; a cache that is good but read-only is good all the same.
-  await writeManifest(folder, file, layout, manifest.sha256).catch(() => undefined)
-  return true
-}
-
-async function writeManifest(folder: string, file: string, layout: Layout, sha256: string): Promise<void> {
-  const stamp = (await stampOf(join(folder, file)))?.stamp
-  await writeAtomically(join(folder, manifestOf(file)), (handle) => handle.writeFile(JSON.stringify({ layout, sha256, stamp })))
+  return preparedStore(folder, digest.model, layouts, files)
 }
 
 async function prepareFile(
@@ -153,7 +85,7 @@ async function prepareFile(
   checkpoint: Checkpoint,
   digest: ModelDigest,
   signal: AbortSignal | undefined,
-): Promise<void> {
+): Promise<PreparedFile> {
   const sha256 = await writeAtomically(join(folder, file), async (handle) => {
     const hash = createHash('sha256')
     let position = 0
@@ -170,7 +102,7 @@ async function prepareFile(
     if (position !== layout.bytes) unreachable(`${position} bytes were written to ${file}, which is to have ${layout.bytes}`)
     return hash.digest('hex')
   })
-  await writeManifest(folder, file, layout, sha256)
+  return notePrepared(folder, file, layout, sha256)
 }
 
 /** Converts a tensor piece by piece, and makes sure that its bytes are those that the digest was made of. */
@@ -202,42 +134,4 @@ async function appendTensor(
 async function writeFully(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
   let written = 0
   while (written < bytes.length) written += (await handle.write(bytes, written, bytes.length - written, position + written)).bytesWritten
-}
-
-function preparedStore(
-  folder: string,
-  digest: string,
-  specs: ReadonlyMap<string, WeightSpec>,
-  locations: ReadonlyMap<string, WeightLocation>,
-): WeightStore {
-  return {
-    digest,
-    specs,
-    folder,
-    locate: (name) => locations.get(name) ?? null,
-    async read(name) {
-      const location = locations.get(name)
-      if (!location) throw missing(name, folder)
-      const bytes = new Uint8Array(location.bytes)
-      const handle = await open(join(folder, location.file), 'r')
-      try {
-        let filled = 0
-        while (filled < bytes.length) {
-          const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, location.offset + filled)
-          if (bytesRead === 0) {
-            throw new UserError({
-              code: 'MODEL_CORRUPT',
-              what: `${name} cannot be read from the prepared weights`,
-              why: `${join(folder, location.file)} was cut while it was in use`,
-              fix: 'start again: the file is then made afresh',
-            })
-          }
-          filled += bytesRead
-        }
-      } finally {
-        await handle.close()
-      }
-      return new Float32Array(bytes.buffer)
-    },
-  }
 }
