@@ -228,6 +228,9 @@ export class Value {
   gelu(): Value {
     return this.one('gelu')
   }
+  silu(): Value {
+    return this.one('silu')
+  }
   /** Over the last axis. */
   softmax(): Value {
     return this.one('softmax')
@@ -268,6 +271,13 @@ export class Value {
   }
   layerNorm(weight: Value, bias: Value, epsilon: number): Value {
     return this.one('layer_norm', [weight, bias], { epsilon })
+  }
+  rmsNorm(weight: Value, epsilon: number): Value {
+    return this.one('rms_norm', [weight], { epsilon })
+  }
+  /** See ops/rotary.ts. */
+  rotary(positions: Value, frequencies: readonly number[], scale: number): Value {
+    return this.one('rotary', [positions], { frequencies, scale, inverse: false })
   }
   /** Rows of this table; see ops/gather.ts. */
   gather(indices: Value): Value {

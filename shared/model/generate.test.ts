@@ -6,7 +6,7 @@ import type { I32Tensor } from '../tensor.js'
 import { openDecoder } from './decoder.js'
 import { generateTokens } from './generate.js'
 import { chooseToken } from './sampling.js'
-import { goldenFile, openGolden, readJson, relativeError } from './testing/golden.js'
+import { GOLDEN_MODELS, goldenFile, openGolden, readJson, relativeError } from './testing/golden.js'
 
 const GREEDY = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 1 }
 
@@ -19,7 +19,7 @@ describe.each(backends)('on $name', ({ create, tolerance }) => {
   const backend = create()
   afterAll(() => backend.dispose())
 
-  describe.each(['gpt2', 'gpt2-all-linear', 'gpt2-relu-scaled'])('the golden model %s', (name) => {
+  describe.each(GOLDEN_MODELS)('the golden model %s', (name) => {
     const golden = openGolden(name)
     const prompt = (golden.tensors.get('input_ids') as I32Tensor).data.slice(0, 4)
     const open = () => openDecoder({ backend, model: golden.model, weights: golden.weights, lora: golden.lora, lane: 0 }, golden.adapter)

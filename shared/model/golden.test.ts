@@ -9,7 +9,7 @@ import { adamw, emptyState } from '../train/adamw.js'
 import { gradName, logitsGraph, lossGraph, withLossGradients } from './graphs.js'
 import { addLora, defaultTerm } from './lora.js'
 import { openBottom, openTop, type StageSetting } from './stage.js'
-import { goldenFile, openGolden, packed, readAdapter, readJson, relativeError, type GoldenCase } from './testing/golden.js'
+import { GOLDEN_MODELS, goldenFile, openGolden, packed, readAdapter, readJson, relativeError, type GoldenCase } from './testing/golden.js'
 
 const KEY = { seed: 1, client: 'client-0', round: 1, step: 0, micro: 0 }
 
@@ -22,7 +22,7 @@ describe.each(backends)('on $name', ({ create, tolerance }) => {
   const backend = create()
   afterAll(() => backend.dispose())
 
-  describe.each(['gpt2', 'gpt2-all-linear', 'gpt2-relu-scaled'])('the golden model %s', (name) => {
+  describe.each(GOLDEN_MODELS)('the golden model %s', (name) => {
     const golden = openGolden(name)
     const setting: StageSetting = {
       backend,

@@ -95,7 +95,7 @@ export function describeBackend(name: string, create: CreateBackend, { threaded 
       await program.dispose()
     })
 
-    test.each(['exp', 'tanh', 'erf', 'log', 'sqrt', 'gelu', 'gelu_grad', 'softmax'])(
+    test.each(['exp', 'tanh', 'erf', 'log', 'sqrt', 'gelu', 'gelu_grad', 'silu', 'silu_grad', 'softmax'])(
       '%s gives a row the same bits wherever it stands',
       async (op) => {
         const g = newGraph()

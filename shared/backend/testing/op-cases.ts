@@ -72,6 +72,13 @@ const MATRICES = {
   ],
   large: { m: 300, k: 257 },
 }
+const WITH_PAST = {
+  sizes: [
+    { k: 2, past: 3 },
+    { k: 1, past: 0 },
+  ],
+  large: { k: 300, past: 20 },
+}
 const BATCHES = {
   sizes: [
     { batch: 2, m: 5, k: 8 },
@@ -108,6 +115,14 @@ function products(lead: readonly Dim[], columns: number, sizes: Pick<OpCase, 'si
   )
 }
 
+/** As a head of 32 numbers has them. */
+const SIXTEEN = Array.from({ length: 16 }, (_, i) => 10000 ** (-i / 16))
+
+/** Tokens at positions up to some thousands. */
+function rotaryCase(title: string, columns: number, attributes: Attributes): OpCase {
+  return { title, inputs: [real(['n', columns]), rowsOf(['n'], () => 5000)], attributes, ...ROWS }
+}
+
 const PLAIN_PRODUCT = { transposeA: false, transposeB: true }
 
 export const opCases: Readonly<Record<OpName, readonly OpCase[]>> = {
@@ -122,6 +137,8 @@ export const opCases: Readonly<Record<OpName, readonly OpCase[]>> = {
   relu: UNARY,
   positive: UNARY,
   gelu: UNARY,
+  silu: UNARY,
+  silu_grad: unary(real(['n', 9]), real(['n', 9])),
   gelu_grad: unary(real(['n', 9]), real(['n', 9])),
   log: unary(real(['n', 9], 'positive')),
   sqrt: unary(real(['n', 9], 'positive')),
@@ -202,21 +219,30 @@ export const opCases: Readonly<Record<OpName, readonly OpCase[]>> = {
       ...ROWS,
     },
   ],
+  rms_norm: [{ title: 'rows', inputs: [real(['n', 32]), real([32])], attributes: { epsilon: 1e-6 }, ...ROWS }],
+  rotary: [
+    rotaryCase('a head', 4, { frequencies: [1, 0.1], scale: 1, inverse: false }),
+    rotaryCase('heads, scaled', 6 * 32, { frequencies: SIXTEEN, scale: 1.25, inverse: false }),
+    rotaryCase('back', 2 * 6, { frequencies: [1, 0.25, 0.01], scale: 1, inverse: true }),
+  ],
   gather: [{ title: 'rows of a table', inputs: [real([11, 4]), rowsOf(['n'], () => 11)], ...ROWS }],
   scatter_rows: [{ title: 'repeated rows', inputs: [real(['n', 4]), rowsOf(['n'], () => 11)], attributes: { rows: [11] }, ...ROWS }],
   unpack: [{ title: 'with padding', inputs: [real(['tokens', 4]), SLOTS, PLACES], ...PACKED }],
   pack: [{ title: 'with padding', inputs: [real(['batch', 'longest', 4]), SLOTS, PLACES], ...PACKED }],
   causal_mask: [
-    { title: 'all tokens', inputs: [real(['k'])], attributes: { size: ['k', 'k'] }, ...MATRICES },
+    { title: 'all tokens', inputs: [real(['k'])], attributes: { size: ['k', 'k'], window: 0 }, ...MATRICES },
+    { title: 'a window', inputs: [real(['k'])], attributes: { size: ['k', 'k'], window: 3 }, ...MATRICES },
     {
       title: 'the last tokens',
       inputs: [real(['k']), real(['past'])],
-      attributes: { size: ['k', 'k+past'] },
-      sizes: [
-        { k: 2, past: 3 },
-        { k: 1, past: 0 },
-      ],
-      large: { k: 300, past: 20 },
+      attributes: { size: ['k', 'k+past'], window: 0 },
+      ...WITH_PAST,
+    },
+    {
+      title: 'a window on the last tokens',
+      inputs: [real(['k']), real(['past'])],
+      attributes: { size: ['k', 'k+past'], window: 2 },
+      ...WITH_PAST,
     },
   ],
   cross_entropy_head: [

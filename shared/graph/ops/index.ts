@@ -23,7 +23,11 @@ import { pack } from './pack.js'
 import { positive } from './positive.js'
 import { relu } from './relu.js'
 import { reshape } from './reshape.js'
+import { rms_norm } from './rms_norm.js'
+import { rotary } from './rotary.js'
 import { scatter_rows } from './scatter_rows.js'
+import { silu } from './silu.js'
+import { silu_grad } from './silu_grad.js'
 import { slice_like } from './slice_like.js'
 import { softmax } from './softmax.js'
 import { split } from './split.js'
@@ -57,7 +61,11 @@ export const ops = {
   positive,
   relu,
   reshape,
+  rms_norm,
+  rotary,
   scatter_rows,
+  silu,
+  silu_grad,
   slice_like,
   softmax,
   split,

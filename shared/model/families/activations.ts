@@ -9,8 +9,7 @@ const exactGelu = (x: Value): Value => x.mul(Math.SQRT1_2).erf().add(1).mul(x).m
 /** GELU's tanh form; the names differ in how PyTorch computes it, not in what. */
 const tanhGelu = (x: Value): Value => x.gelu()
 
-/** x sigmoid(x), with sigmoid(x) = (1 + tanh(x / 2)) / 2. Source: Elfwing et al. 2018, arXiv:1702.03118. */
-const silu = (x: Value): Value => x.mul(0.5).tanh().add(1).mul(x).mul(0.5)
+const silu = (x: Value): Value => x.silu()
 
 /** Each maps f32 [...] to f32 of the same shape. */
 export const activations = {

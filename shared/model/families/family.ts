@@ -44,6 +44,10 @@ export interface Family<Config = unknown> {
   /** @throws UserError MODEL_UNSUPPORTED naming a key whose value this code does not honour, or is of a wrong type. */
   parse(config: unknown): Config
   architecture(config: Config): Architecture
+  /** Names of the tensors that turn tokens into vectors. */
+  readonly embeddings: readonly string[]
+  /** Name of the head's weight where it is a tensor of its own. */
+  readonly headWeight: string
   /** The checkpoint's tensors under the names transformers gives them in the language model, with their shapes. */
   tensors(config: Config): Map<string, readonly number[]>
   /** From a name in a checkpoint file to that of `tensors`; null for buffers that hold no weights. */
@@ -61,5 +65,5 @@ export interface Family<Config = unknown> {
 export function fileOf(family: Family, name: string): string {
   const block = family.blockOf(name)
   if (block !== null) return `block-${block}.bin`
-  return /embed|wte|wpe/.test(name) ? 'embedding.bin' : 'head.bin'
+  return family.embeddings.includes(name) ? 'embedding.bin' : 'head.bin'
 }

@@ -4,10 +4,11 @@
  * Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"; names and options as in transformers' GPT2Config.
  */
 import { z } from 'zod'
-import { UserError } from '../../errors.js'
 import type { GraphBuilder, Value } from '../../graph/graph.js'
 import { activationNames, activations } from './activations.js'
+import { attention } from './attention.js'
 import type { BatchValues, Family, LinearModule } from './family.js'
+import { parseConfig, refusedConfig } from './parse-config.js'
 
 /**
  * What decides the forward pass. Of transformers' other keys, reorder_and_upcast_attn orders the roundings of mixed precision, of which there is
@@ -26,10 +27,15 @@ const Gpt2Config = z.object({
   scale_attn_weights: z.boolean().default(true),
   scale_attn_by_inverse_layer_idx: z.boolean().default(false),
   tie_word_embeddings: z.boolean().default(true),
+  is_causal: z.literal(true, 'attention to later tokens is not supported').default(true),
   add_cross_attention: z.literal(false, 'cross-attention is not supported').default(false),
   pruned_heads: z.record(z.string(), z.never('pruned heads are not supported')).default({}),
 })
 export type Gpt2Config = z.infer<typeof Gpt2Config>
+
+const TOKENS = 'transformer.wte.weight'
+const POSITIONS = 'transformer.wpe.weight'
+const HEAD = 'lm_head.weight'
 
 export const gpt2: Family<Gpt2Config> = {
   name: 'gpt2',
@@ -37,26 +43,13 @@ export const gpt2: Family<Gpt2Config> = {
   architectures: ['GPT2LMHeadModel', 'GPT2Model'],
   defaultTargets: ['c_attn'],
   fanInFanOut: true,
+  embeddings: [TOKENS, POSITIONS],
+  headWeight: HEAD,
 
   parse(json) {
-    const parsed = Gpt2Config.safeParse(json)
-    if (!parsed.success) {
-      const [issue] = parsed.error.issues
-      throw new UserError({
-        code: 'MODEL_UNSUPPORTED',
-        what: 'this GPT-2 configuration cannot be used',
-        why: `config.json, ${issue.path.join('.') || 'top level'}: ${issue.message}`,
-        fix: 'use a model whose config.json has a supported value there',
-      })
-    }
-    const config = parsed.data
+    const config = parseConfig('GPT-2', Gpt2Config, json)
     if (config.n_embd % config.n_head !== 0)
-      throw new UserError({
-        code: 'MODEL_UNSUPPORTED',
-        what: 'this GPT-2 configuration cannot be used',
-        why: `config.json: n_embd ${config.n_embd} is no multiple of n_head ${config.n_head}`,
-        fix: 'correct config.json: each head takes an equal share of the hidden size',
-      })
+      throw refusedConfig('GPT-2', `n_head: ${config.n_head} does not divide n_embd, ${config.n_embd}`)
     return config
   },
 
@@ -64,8 +57,8 @@ export const gpt2: Family<Gpt2Config> = {
 
   tensors(c) {
     const shapes = new Map<string, readonly number[]>([
-      ['transformer.wte.weight', [c.vocab_size, c.n_embd]],
-      ['transformer.wpe.weight', [c.n_positions, c.n_embd]],
+      [TOKENS, [c.vocab_size, c.n_embd]],
+      [POSITIONS, [c.n_positions, c.n_embd]],
     ])
     for (let block = 0; block < c.n_layer; block++) {
       for (const norm of ['ln_1', 'ln_2'])
@@ -76,13 +69,13 @@ export const gpt2: Family<Gpt2Config> = {
       }
     }
     for (const part of ['weight', 'bias']) shapes.set(`transformer.ln_f.${part}`, [c.n_embd])
-    if (!c.tie_word_embeddings) shapes.set('lm_head.weight', [c.vocab_size, c.n_embd])
+    if (!c.tie_word_embeddings) shapes.set(HEAD, [c.vocab_size, c.n_embd])
     return shapes
   },
 
   rename(name) {
     if (/\.attn\.(masked_)?bias$/.test(name)) return null // causal masks that old checkpoints carry
-    if (name === 'lm_head.weight' || name.startsWith('transformer.')) return name
+    if (name === HEAD || name.startsWith('transformer.')) return name
     return `transformer.${name}`
   },
 
@@ -97,11 +90,11 @@ export const gpt2: Family<Gpt2Config> = {
     const { ids, positions } = batch
     let hidden = tokenEmbedding(b, c)
       .gather(ids)
-      .add(b.weight('transformer.wpe.weight', [c.n_positions, c.n_embd]).gather(positions))
+      .add(b.weight(POSITIONS, [c.n_positions, c.n_embd]).gather(positions))
     for (let block = 0; block < c.n_layer; block++) {
       b.mark(`hidden.${block}`, hidden)
       const path = `transformer.h.${block}`
-      hidden = attention(b, c, block, norm(b, c, `${path}.ln_1`, hidden), batch, hidden)
+      hidden = selfAttention(b, c, block, norm(b, c, `${path}.ln_1`, hidden), batch, hidden)
       const inner = activations[c.activation_function](
         linear(b, `${path}.mlp.c_fc`, norm(b, c, `${path}.ln_2`, hidden), [c.n_embd, innerSize(c)]),
       )
@@ -113,7 +106,7 @@ export const gpt2: Family<Gpt2Config> = {
 
   head: (b, c, hidden) => ({
     normed: norm(b, c, 'transformer.ln_f', hidden),
-    weight: c.tie_word_embeddings ? tokenEmbedding(b, c) : b.weight('lm_head.weight', [c.vocab_size, c.n_embd]),
+    weight: c.tie_word_embeddings ? tokenEmbedding(b, c) : b.weight(HEAD, [c.vocab_size, c.n_embd]),
   }),
 }
 
@@ -132,7 +125,7 @@ function blockLinears(c: Gpt2Config, block: number): LinearModule[] {
 }
 
 function tokenEmbedding(b: GraphBuilder, c: Gpt2Config): Value {
-  return b.weight('transformer.wte.weight', [c.vocab_size, c.n_embd])
+  return b.weight(TOKENS, [c.vocab_size, c.n_embd])
 }
 
 function norm(b: GraphBuilder, c: Gpt2Config, path: string, x: Value): Value {
@@ -144,9 +137,9 @@ function linear(b: GraphBuilder, path: string, x: Value, [from, to]: readonly [n
   return x.gemm(b.weight(`${path}.weight`, [from, to]), { add: b.weight(`${path}.bias`, [to]) })
 }
 
-/** softmax(Q K^T / sqrt(d) + mask) V for every head, projected and added to the residual stream. */
-function attention(b: GraphBuilder, c: Gpt2Config, block: number, x: Value, batchValues: BatchValues, residual: Value): Value {
-  const { slots, places, remember } = batchValues
+/** One linear layer makes queries, keys and values; what their heads mix is projected back and added to the residual stream. */
+function selfAttention(b: GraphBuilder, c: Gpt2Config, block: number, x: Value, batchValues: BatchValues, residual: Value): Value {
+  const { slots, places } = batchValues
   const path = `transformer.h.${block}.attn`
   const [batch, longest] = slots.shape as readonly [string, string]
   const headSize = c.n_embd / c.n_head
@@ -157,10 +150,6 @@ function attention(b: GraphBuilder, c: Gpt2Config, block: number, x: Value, batc
     .split(0, 3)
     .map((part) => part.reshape([batch, c.n_head, longest, headSize]))
   const scale = (c.scale_attn_weights ? 1 / Math.sqrt(headSize) : 1) / (c.scale_attn_by_inverse_layer_idx ? block + 1 : 1)
-  const keys = remember?.(`key.${block}`, k, 2) ?? k
-  const values = remember?.(`value.${block}`, v, 2) ?? v
-  const mask = b.apply('causal_mask', [], { size: [longest, keys.shape[2]] })[0]
-  const scores = q.mul(scale).matmul(keys, { transposeB: true }).add(mask)
-  const mixed = scores.softmax().matmul(values).transpose([0, 2, 1, 3]).reshape([batch, longest, c.n_embd]).pack(slots, places)
+  const mixed = attention(q, k, v, batchValues, { block, scale, window: null })
   return linear(b, `${path}.c_proj`, mixed, [c.n_embd, c.n_embd]).add(residual)
 }

@@ -4,8 +4,9 @@
 import { UserError } from '../../errors.js'
 import type { Family } from './family.js'
 import { gpt2 } from './gpt2.js'
+import { llama } from './llama.js'
 
-const families: readonly Family[] = [gpt2]
+const families: readonly Family[] = [gpt2, llama]
 
 /**
  * The family that reads a model.

@@ -6,11 +6,14 @@ import { fileURLToPath } from 'node:url'
 import { memoryWeights, type WeightStore } from '../../backend/weights.js'
 import { f32, i32, type F32Tensor, type I32Tensor, type Tensor } from '../../tensor.js'
 import { packBatch, type Batch } from '../../train/batch.js'
-import { gpt2 } from '../families/gpt2.js'
+import { familyOf } from '../families/index.js'
 import type { ModelDefinition } from '../graphs.js'
 import { targetedModules } from '../lora.js'
 import { parseSafetensors } from '../safetensors.js'
 import type { LoraSetting } from '../stage.js'
+
+/** All cases of models; each test that holds for any model goes through them. */
+export const GOLDEN_MODELS = ['gpt2', 'gpt2-all-linear', 'gpt2-relu-scaled', 'llama-gqa'] as const
 
 export function goldenFile(...parts: string[]): string {
   return fileURLToPath(new URL(`../golden/${parts.join('/')}`, import.meta.url).href.replace('/dist/', '/'))
@@ -77,17 +80,19 @@ export interface GoldenCase {
 }
 
 export function openGolden(name: string): GoldenCase {
-  const config = gpt2.parse(readJson(goldenFile(name, 'model', 'config.json')))
+  const json = readJson(goldenFile(name, 'model', 'config.json'))
+  const family = familyOf(json)
+  const config = family.parse(json)
   const raw = new Map(
-    [...readTensors(goldenFile(name, 'model', 'model.safetensors'))].map(([key, value]) => [gpt2.rename(key) ?? key, value as F32Tensor]),
+    [...readTensors(goldenFile(name, 'model', 'model.safetensors'))].map(([key, value]) => [family.rename(key) ?? key, value as F32Tensor]),
   )
   const peft = readJson<{ target_modules: string[]; r: number; lora_alpha: number }>(goldenFile(name, 'adapter', 'adapter_config.json'))
   const tensors = readTensors(goldenFile(name, 'golden.safetensors'))
   return {
-    model: { family: gpt2, config },
+    model: { family, config },
     weights: memoryWeights(raw, name),
     lora: {
-      paths: targetedModules(gpt2.linears(config), peft.target_modules).map(({ path }) => path),
+      paths: targetedModules(family.linears(config), peft.target_modules).map(({ path }) => path),
       scale: peft.lora_alpha / peft.r,
       dropout: 0,
     },

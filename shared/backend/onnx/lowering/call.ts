@@ -42,8 +42,8 @@ export class Call {
     return Array.isArray(value) ? (value as readonly Dim[]) : unreachable(`${this.op}: ${name} is not a list`)
   }
 
-  /** A list of plain integers, as axes are. */
-  integers(name: string): number[] {
+  /** A list of plain numbers, as axes are. */
+  numbers(name: string): number[] {
     return this.dims(name).map((dim) => (typeof dim === 'number' ? dim : unreachable(`${this.op}: ${name} holds ${dim}`)))
   }
 

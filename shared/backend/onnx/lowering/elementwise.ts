@@ -43,6 +43,18 @@ export const geluGrad: Lowering = (emit, call) => {
   return [emit.one('Mul', [slope, call.input(1).name])]
 }
 
+/** The runtime's QuickGelu is x sigmoid(alpha x), in one pass. */
+export const silu: Lowering = (emit, call) => [emit.one('QuickGelu', call.names, { attributes: { alpha: { float: 1 } }, contrib: true })]
+
+/** With y = x s, the slope s (1 + x (1 - s)) is s (1 - y) + y. */
+export const siluGrad: Lowering = (emit, call) => {
+  const x = call.input(0).name
+  const sigmoid = emit.one('Sigmoid', [x])
+  const y = emit.one('Mul', [x, sigmoid])
+  const slope = emit.one('Add', [emit.one('Mul', [sigmoid, emit.one('Sub', [emit.floats([1]), y])]), y])
+  return [emit.one('Mul', [slope, call.input(1).name])]
+}
+
 /** x (constant + factor square). */
 function scaled(emit: Emitter, x: string, square: string, constant: number, factor: number): string {
   return emit.one('Mul', [x, emit.one('Add', [emit.one('Mul', [square, emit.floats([factor])]), emit.floats([constant])])])

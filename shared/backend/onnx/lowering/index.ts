@@ -3,8 +3,9 @@
  */
 import type { OpName } from '../../../graph/ops/index.js'
 import type { Lowering } from './call.js'
-import { direct, gelu, geluGrad, log, positive } from './elementwise.js'
-import { crossEntropyHead, gemm, layerNorm, matmul, softmax } from './products.js'
+import { direct, gelu, geluGrad, log, positive, silu, siluGrad } from './elementwise.js'
+import { crossEntropyHead, gemm, layerNorm, matmul, rmsNorm, softmax } from './products.js'
+import { rotary } from './rotary.js'
 import { gather, pack, scatterRows, unpack } from './rows.js'
 import { broadcastTo, causalMask, concat, reshape, sliceLike, split, sum, sumTo, transpose } from './shapes.js'
 
@@ -30,7 +31,11 @@ export const lowerings = {
   positive,
   relu: direct('Relu'),
   reshape,
+  rms_norm: rmsNorm,
+  rotary,
   scatter_rows: scatterRows,
+  silu,
+  silu_grad: siluGrad,
   slice_like: sliceLike,
   softmax,
   split,

@@ -26,6 +26,12 @@ export const softmax: Lowering = (emit, call) => [emit.one('Softmax', call.names
 export const layerNorm: Lowering = (emit, call) =>
   emit.many('LayerNormalization', call.names, 3, { attributes: { axis: { int: -1 }, epsilon: { float: call.number('epsilon') } } })
 
+/** Not in ONNX's opset 20, but in the runtime's own of that domain. */
+export const rmsNorm: Lowering = (emit, call) =>
+  emit.many('SimplifiedLayerNormalization', call.names, 2, {
+    attributes: { axis: { int: -1 }, epsilon: { float: call.number('epsilon') }, stash_type: { int: 1 } },
+  })
+
 /** Below the smallest normal f32, a probability's logarithm would be infinite. */
 const LEAST = 1e-38
 

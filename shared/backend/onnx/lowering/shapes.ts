@@ -22,10 +22,10 @@ function reshaped(emit: Emitter, x: Operand, shape: readonly Dim[]): string {
 export const broadcastTo: Lowering = (emit, call) => [emit.one('Expand', [call.input(0).name, emit.shape(call.outputs[0].shape)])]
 
 export const transpose: Lowering = (emit, call) => [
-  emit.one('Transpose', call.names, { attributes: { perm: { ints: call.integers('permutation') } } }),
+  emit.one('Transpose', call.names, { attributes: { perm: { ints: call.numbers('permutation') } } }),
 ]
 
-export const sum: Lowering = (emit, call) => [reduced(emit, call.input(0).name, call.integers('axes'), true)]
+export const sum: Lowering = (emit, call) => [reduced(emit, call.input(0).name, call.numbers('axes'), true)]
 
 export const sumTo: Lowering = (emit, call) => {
   const x = call.input(0)
@@ -54,13 +54,18 @@ export const sliceLike: Lowering = (emit, call) => {
   return emit.many('Split', [call.input(0).name, sizes], call.outputs.length, { attributes: { axis: { int: axis } } })
 }
 
-/** The upper triangle of a matrix of MASKED: all of it below the diagonal that ends in the last row's last key is 0. */
+/** Two corners of a matrix of MASKED: above the diagonal that ends in the last row's last key, and from a window's length below it. */
 export const causalMask: Lowering = (emit, call) => {
   const [queries, keys] = call.outputs[0].shape as [Dim, Dim]
-  const first =
-    queries === keys
-      ? emit.integers(1)
-      : emit.one('Squeeze', [emit.one('Add', [emit.one('Sub', [emit.dim(keys), emit.dim(queries)]), emit.integers([1])])])
+  const window = call.number('window')
   const masked = emit.one('Expand', [emit.floats([MASKED]), emit.shape([queries, keys])])
-  return [emit.one('Trilu', [masked, first], { attributes: { upper: { int: 1 } } })]
+  /** The number of the diagonal that is `offset` beyond a token's own. */
+  const diagonal = (offset: number): string => {
+    if (queries === keys) return emit.integers(offset)
+    const own = emit.one('Sub', [emit.dim(keys), emit.dim(queries)])
+    return emit.one('Squeeze', [emit.one('Add', [own, emit.integers([offset])])])
+  }
+  const later = emit.one('Trilu', [masked, diagonal(1)], { attributes: { upper: { int: 1 } } })
+  if (window === 0) return [later]
+  return [emit.one('Add', [later, emit.one('Trilu', [masked, diagonal(-window)], { attributes: { upper: { int: 0 } } })])]
 }
