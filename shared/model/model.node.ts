@@ -74,7 +74,7 @@ function usedTensors(checkpoint: Checkpoint, family: Family, wanted: ReadonlyMap
   const renamed = renameTensors(checkpoint, (name) => {
     const known = family.rename(name)
     // A tied head is sometimes stored as well.
-    return known === 'lm_head.weight' && !wanted.has(known) ? null : known
+    return known === family.headWeight && !wanted.has(known) ? null : known
   })
   const fail = (code: 'TENSOR_MISSING' | 'TENSOR_SHAPE' | 'MODEL_UNSUPPORTED', why: string): UserError =>
     new UserError({
