@@ -4,10 +4,10 @@
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { byteSize, defineCommand, wordFlag, type Progress } from '../shared/command-line/index.node.js'
+import { adapterFor } from '../shared/model/adapter-for.node.js'
 import { writeMergedModel, type MergedDtype } from '../shared/model/merged.node.js'
 import { openModel } from '../shared/model/model.node.js'
 import { refuseOccupied } from '../shared/model/new-folder.node.js'
-import { adapterFor } from './adapter-for.js'
 
 const DTYPES: Readonly<Record<'f32' | 'f16' | 'bf16', MergedDtype>> = { f32: 'F32', f16: 'F16', bf16: 'BF16' }
 

@@ -45,7 +45,8 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     init_lora_weights: 'true: A Kaiming-uniform and B zero; gaussian: A normal with deviation 1/r and B zero.',
     rank_pattern: 'Ranks of single modules.',
     alpha_pattern: 'Alphas of single modules.',
-    init_from: 'A PEFT folder to start from.',
+    init_from:
+      'A PEFT folder to start from; r, lora_alpha, target_modules and use_rslora are its own unless given, and then must be the same.',
   },
   data: {
     dataset: 'A data set by name, or a file of your own such as ./my-dataset.js; null: sotu, unless path is given.',

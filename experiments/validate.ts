@@ -12,6 +12,7 @@ import { isOwnModule } from '../shared/config/own-path.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { checkConfigFits, type ConfigFit } from '../shared/model/fit.js'
 import { openModel, type ModelFolder } from '../shared/model/model.node.js'
+import { startAdapter, unusedInit } from '../shared/model/warm-start.node.js'
 import { checkRows } from './check-rows.js'
 
 /** Enough for the first row of a file of rows. */
@@ -28,6 +29,7 @@ export const validateCommand = defineCommand({
     const seeds = series.configs.map(({ train }) => train.seed)
     const missing = await missingFiles(config)
     const model = await openModel(config.model.model_name_or_path)
+    await startAdapter(config.lora, model)
     const fit = checkConfigFits(config, model)
     // Of another seed the rows may be divided otherwise.
     if (missing.length === 0) for (const each of series.configs) await checkRows(each, model)
@@ -58,7 +60,7 @@ function whatItDoes(
   const amount = steps === null ? `${epochs} local epochs` : `${steps} local steps`
   return [
     `model     ${name}: ${architecture.layers} blocks, ${where}`,
-    `adapter   rank ${lora.r} on ${modules.length} linear layers, ${parameters.toLocaleString('en')} parameters`,
+    `adapter   rank ${lora.r} on ${modules.length} linear layers, ${parameters.toLocaleString('en')} parameters${lora.init_from === null ? '' : `, from ${lora.init_from}`}`,
     `data      ${data.path ?? data.dataset}, rows of at most ${data.max_length} tokens, ${holders === 1 ? 'all on one client' : `divided by client: ${division}`}`,
     `training  ${rounds} rounds of ${amount}, batches of ${train.per_device_train_batch_size}, learning rate ${train.learning_rate}`,
   ]
@@ -94,8 +96,10 @@ function privacyWarnings({ split, data }: Config, isAllScored: boolean): string[
   return warnings
 }
 
-function trainingWarnings({ train, federation, data }: Config): string[] {
+function trainingWarnings({ train, federation, data, lora }: Config): string[] {
   const warnings: string[] = []
+  const unused = unusedInit(lora)
+  if (unused !== null) warnings.push(unused)
   if (train.learning_rate === 0) warnings.push('train.learning_rate is 0: nothing will be learned')
   if (train.warmup_ratio === 1) warnings.push('train.warmup_ratio is 1: the rate rises to the end and is never held')
   if (data.eval_fraction === 0 && data.eval_path === null)

@@ -28,7 +28,11 @@ export function cardOf({ config, model, round, adapter, client, evalLoss }: Card
   ]
   return {
     title: `LoRA adapter for ${model.name}`,
-    paragraphs: [howTrained(config), 'Dropout of the frozen base model was not applied.'],
+    paragraphs: [
+      howTrained(config),
+      ...(config.lora.init_from === null ? [] : ['Training started from another adapter of the same form.']),
+      'Dropout of the frozen base model was not applied.',
+    ],
     facts: [
       ['Base model digest', model.digest],
       ['Rounds', round],

@@ -12,6 +12,7 @@ import type { Log } from '../shared/log.js'
 import { checkConfigFits } from '../shared/model/fit.js'
 import { weightsOfSides } from '../shared/model/loaded.js'
 import { openModel, type ModelFolder } from '../shared/model/model.node.js'
+import { startAdapter, unusedInit } from '../shared/model/warm-start.node.js'
 import { digestOfFile } from '../shared/own-module.node.js'
 import type { LinkLimits } from '../shared/protocol/limits.js'
 import type { ServerLink } from '../shared/protocol/link.js'
@@ -62,6 +63,8 @@ export async function hostRun({ config, argv, token, group, threads, lanes, watc
   const doing = (activity: Activity['doing']): void => watcher.activity({ doing: activity, round: 0, clients: [] })
   doing('opening')
   const model = await openModel(config.model.model_name_or_path)
+  // First, because target modules that are the folder's are not the config's mistake.
+  const start = await startAdapter(config.lora, model)
   const { lora, cut } = checkConfigFits(config, model)
   const sides = weightsOfSides(model.definition, cut)
   signal?.throwIfAborted()
@@ -108,6 +111,8 @@ export async function hostRun({ config, argv, token, group, threads, lanes, watc
     })
     const observer = both(recorder, both(logged(log), watcher))
     doing('compiling')
+    const warning = unusedInit(config.lora)
+    if (warning !== null) observer.event({ event: 'warning', reason: warning })
     const started = await startServer({
       config,
       run: `${directory.name}_${directory.id}`,
@@ -117,6 +122,7 @@ export async function hostRun({ config, argv, token, group, threads, lanes, watc
       observer,
       token,
       strategy,
+      ...(start ? { start } : {}),
     })
     return {
       started,

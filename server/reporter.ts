@@ -9,6 +9,7 @@ import type { Activity, RunObserver } from './observer.js'
 
 /** Events that a person wants to hear of while they happen. */
 const SHOWN: Readonly<Record<string, (event: RunEvent) => string>> = {
+  warning: ({ reason }) => `warning: ${reason}`,
   join: ({ client }) => `${client} has joined`,
   leave: ({ client, reason }) => `${client} has left: ${reason}`,
   refused: ({ client, reason }) => `${client ?? 'a client'} was refused: ${reason}`,

@@ -49,7 +49,7 @@ export const LoraGroup = z.strictObject({
   init_lora_weights: z.union([z.literal(true), z.literal('gaussian')], 'true or gaussian').default(true),
   rank_pattern: z.record(z.string(), z.int().min(1)).default({}),
   alpha_pattern: z.record(z.string(), z.number().positive()).default({}),
-  /** A PEFT folder to start from. */
+  /** A PEFT folder to start from; what it says of r, lora_alpha, target_modules and use_rslora then holds (model/warm-start.node.ts). */
   init_from: path.nullable().default(null),
 })
 

@@ -7,6 +7,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { basename, extname, resolve } from 'node:path'
 import { LineCounter, parseDocument } from 'yaml'
 import { UserError } from '../errors.js'
+import { filledFromFolder } from '../model/warm-start.node.js'
 import { configGroups, parseConfig } from './parse.js'
 import { withValueAt } from './paths.js'
 import type { Config } from './schema.js'
@@ -19,7 +20,7 @@ const MAX_CONFIG_BYTES = 1 << 20
  * Reads `path` (YAML, of which JSON is a part) and applies overrides such as `train.learning_rate=1e-3`, whose values are YAML too.
  *
  * @returns every key resolved; `output.run_name` is the file's name where the config gives none
- * @throws UserError CONFIG_NOT_FOUND, CONFIG_SYNTAX, BAD_ARGUMENT (an override without "="), and what `parseConfig` throws
+ * @throws UserError CONFIG_NOT_FOUND, CONFIG_SYNTAX, BAD_ARGUMENT (an override without "="), what `parseConfig` throws, and ADAPTER_* for the folder of `lora.init_from`
  */
 export async function loadConfig(path: string, overrides: readonly string[] = []): Promise<Config> {
   const { raw, source } = await readConfig(path, overrides)
@@ -37,7 +38,8 @@ export async function loadConfigSeries(path: string, overrides: readonly string[
 async function readConfig(path: string, overrides: readonly string[]): Promise<{ readonly raw: unknown; readonly source: string }> {
   const file = configGroups(parseYaml(await readText(path), path), path)
   const raw = overrides.map(parseOverride).reduce<unknown>((config, { keys, value }) => withValueAt(config, keys, value), file)
-  return { raw, source: overrides.length === 0 ? path : `${path} with its overrides` }
+  const source = overrides.length === 0 ? path : `${path} with its overrides`
+  return { raw: await filledFromFolder(configGroups(raw, source), source), source }
 }
 
 function named(config: Config, path: string): Config {

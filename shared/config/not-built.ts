@@ -42,7 +42,6 @@ export const NOT_BUILT: readonly Planned[] = [
   { key: 'lora.init_lora_weights', asksForIt: oneOf(false, 'eva', 'olora', 'pissa', 'loftq', 'orthogonal'), instead: 'true or gaussian' },
   { key: 'lora.rank_pattern', asksForIt: isFilled, instead: 'lora.r for all modules' },
   { key: 'lora.alpha_pattern', asksForIt: isFilled, instead: 'lora.lora_alpha for all modules' },
-  { key: 'lora.init_from', asksForIt: isText, instead: 'no value: every run starts from a fresh adapter' },
   { key: 'federation.strategy', asksForIt: oneOf(...STRATEGIES), instead: 'fedavg, or a file of your own such as ./my-strategy.js' },
   { key: 'federation.on_client_loss', asksForIt: oneOf('restart_round'), instead: 'continue' },
   { key: 'privacy', asksForIt: isFilled, instead: 'no key at all' },

@@ -122,7 +122,8 @@ export function clientConfigOf(config: Config): ClientConfig {
   return {
     model: { model_name_or_path: lastPart(model.model_name_or_path), revision: model.revision, precision: model.precision },
     split: config.split,
-    lora: config.lora,
+    // Its adapter comes with each round's start.
+    lora: { ...config.lora, init_from: null },
     data: config.data,
     train: config.train,
     federation: {

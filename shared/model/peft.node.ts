@@ -36,14 +36,19 @@ export interface PeftAdapter extends PeftConfig {
  *   and whatever `modulesOf` throws.
  */
 export async function readPeftAdapter(folder: string, modulesOf: (config: LoraConfig) => readonly LinearModule[]): Promise<PeftAdapter> {
-  const several = namedAdapters(folder)
-  if (several.length > 0) throw oneOfSeveral(folder, several)
-  const configFile = join(folder, CONFIG)
-  const config = parsePeftConfig(await requiredJson(configFile, MAX_CONFIG_BYTES, 'ADAPTER_NOT_FOUND', 'ADAPTER_CORRUPT'), configFile)
+  const config = await readPeftConfig(folder)
   const modules = modulesOf(config.lora)
   const tensors = await readWeights(folder)
   checkAdapter(tensors, modules, config.lora.r, folder)
   return { ...config, tensors }
+}
+
+/** What an adapter folder's config says. @throws UserError ADAPTER_NOT_FOUND, ADAPTER_CORRUPT, ADAPTER_UNSUPPORTED */
+export async function readPeftConfig(folder: string): Promise<PeftConfig> {
+  const several = namedAdapters(folder)
+  if (several.length > 0) throw oneOfSeveral(folder, several)
+  const file = join(folder, CONFIG)
+  return parsePeftConfig(await requiredJson(file, MAX_CONFIG_BYTES, 'ADAPTER_NOT_FOUND', 'ADAPTER_CORRUPT'), file)
 }
 
 function oneOfSeveral(folder: string, names: readonly string[]): UserError {
