@@ -5,8 +5,11 @@ import { UserError } from '../../errors.js'
 import type { Family } from './family.js'
 import { gpt2 } from './gpt2.js'
 import { llama } from './llama.js'
+import { mistral } from './mistral.js'
+import { qwen2 } from './qwen2.js'
+import { qwen3 } from './qwen3.js'
 
-const families: readonly Family[] = [gpt2, llama]
+const families: readonly Family[] = [gpt2, llama, mistral, qwen2, qwen3]
 
 /**
  * The family that reads a model.

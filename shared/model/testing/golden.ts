@@ -13,7 +13,19 @@ import { parseSafetensors } from '../safetensors.js'
 import type { LoraSetting } from '../stage.js'
 
 /** All cases of models; each test that holds for any model goes through them. */
-export const GOLDEN_MODELS = ['gpt2', 'gpt2-all-linear', 'gpt2-relu-scaled', 'llama-gqa'] as const
+export const GOLDEN_MODELS = [
+  'gpt2',
+  'gpt2-all-linear',
+  'gpt2-relu-scaled',
+  'llama-gqa',
+  'llama-rope-linear',
+  'llama-rope-yarn',
+  'llama-untied',
+  'mistral',
+  'mistral-window',
+  'qwen2',
+  'qwen3',
+] as const
 
 export function goldenFile(...parts: string[]): string {
   return fileURLToPath(new URL(`../golden/${parts.join('/')}`, import.meta.url).href.replace('/dist/', '/'))
