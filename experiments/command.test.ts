@@ -86,9 +86,9 @@ describe('inspect', () => {
 RUNS/20260101-000000_exp_aaaa
 started 2026-01-01T00:00:00.000Z, model tiny
 
-round  train loss  eval loss  perplexity        time      up    down  in the mean  missing
-    0           -     5.0000      148.41  1 min 05 s     0 B     0 B            -
-    1      4.5000     4.2500       70.11  1 min 05 s  3.0 MB  2.4 MB            2  client-2
+round  train loss  eval loss  perplexity        time      up    down  replies  missing
+    0           -     5.0000      148.41  1 min 05 s     0 B     0 B        -
+    1      4.5000     4.2500       70.11  1 min 05 s  3.0 MB  2.4 MB        2  client-2
 
 clients in round 1
 client    examples  tokens  steps  train loss  eval loss  compute s  wait s  network s      up    down

@@ -75,9 +75,9 @@ b  [######------------------]  1/4  loss 2.500
 join a
 join b
 
-round  train loss  eval loss  perplexity  time   up  down  in the mean  missing
-    1      2.0000     2.0000        9.00   1 s  0 B   0 B            -
-    0      3.0000     3.0000        9.00   1 s  0 B   0 B            -
+round  train loss  eval loss  perplexity  time   up  down  replies  missing
+    1      2.0000     2.0000        9.00   1 s  0 B   0 B        -
+    0      3.0000     3.0000        9.00   1 s  0 B   0 B        -
 
             rounds 0 to 1   first    last  lowest  highest
 train loss  #_             3.0000  2.0000  2.0000   3.0000

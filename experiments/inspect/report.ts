@@ -133,7 +133,7 @@ export const ROUND_COLUMNS: readonly Column<RoundLine>[] = [
   { title: 'time', cell: ({ seconds }) => duration(seconds), align: 'right' },
   { title: 'up', cell: ({ clients }) => byteSize(sum(clients.map(({ uplink_bytes }) => uplink_bytes))), align: 'right' },
   { title: 'down', cell: ({ clients }) => byteSize(sum(clients.map(({ downlink_bytes }) => downlink_bytes))), align: 'right' },
-  { title: 'in the mean', cell: ({ aggregation }) => (aggregation === null ? '-' : String(aggregation.replies)), align: 'right' },
+  { title: 'replies', cell: ({ aggregation }) => (aggregation === null ? '-' : String(aggregation.replies)), align: 'right' },
   { title: 'missing', cell: ({ aggregation }) => aggregation?.missing.join(', ') ?? '' },
   { title: '', cell: ({ reason }) => reason ?? '' },
 ]
