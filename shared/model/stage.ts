@@ -5,14 +5,12 @@
 import { isHandle, tensorsOf, type Backend, type Handle, type Program } from '../backend/backend.js'
 import type { WeightStore } from '../backend/weights.js'
 import { graphInputs, type Graph } from '../graph/data.js'
-import { extract } from '../graph/extract.js'
-import { partition } from '../graph/partition.js'
 import { scalar, type F32Tensor, type I32Tensor, type NamedTensors, type Tensor } from '../tensor.js'
 import type { Batch, Layout } from '../train/batch.js'
 import { dropoutMask, type MaskKey } from '../train/dropout.js'
-import { cut, CUT_VALUE } from './cut.js'
-import { gradName, lossGraph, withCutGradients, withLossGradients, type ModelDefinition } from './graphs.js'
-import { addLora, defaultTerm } from './lora.js'
+import { CUT_VALUE } from './cut.js'
+import { gradName, type ModelDefinition } from './graphs.js'
+import { bottomGraphs, topGraphs } from './stage-graphs.js'
 
 /** How LoRA stands on the model: on which modules, and how strongly. */
 export interface LoraSetting {
@@ -81,13 +79,7 @@ export interface TopStage {
 /** The blocks before `layer`. @throws UserError CUT_OUT_OF_RANGE */
 export async function openBottom(setting: StageSetting, layer: number): Promise<BottomStage> {
   const { backend } = setting
-  const [training, evaluation] = [true, false].map((dropout) => cut(adapted(setting, dropout), [layer])[0])
-  const adapterNames = adapterInputs(training)
-  const parts = partition(withCutGradients(training, adapterNames), {
-    forwardOutputs: [CUT_VALUE],
-    tangents: [gradName(CUT_VALUE)],
-    recomputeAll: setting.recomputeAll,
-  })
+  const { adapterNames, evaluation, ...parts } = bottomGraphs(setting, layer)
   const compile = (name: string, graph: Graph): LazyProgram => lazyProgram(setting, name, graph, false)
   const forward = compile('bottom-forward', parts.forward)
   const backward = compile('bottom-backward', parts.backward)
@@ -126,12 +118,7 @@ export async function openBottom(setting: StageSetting, layer: number): Promise<
 
 /** The blocks from `layer` on, final norm, head and loss; null: the whole model. @throws UserError CUT_OUT_OF_RANGE */
 export async function openTop(setting: StageSetting, layer: number | null, { prepack = false } = {}): Promise<TopStage> {
-  const piece = (dropout: boolean): Graph => (layer === null ? adapted(setting, dropout) : cut(adapted(setting, dropout), [layer])[1])
-  const forward = piece(true)
-  const adapterNames = adapterInputs(forward)
-  const training = withLossGradients(forward, layer === null ? adapterNames : [CUT_VALUE, ...adapterNames])
-  const plain = piece(false)
-  const evaluation = extract(plain, new Map([['nll', plain.outputs.get('nll')!]]))
+  const { adapterNames, training, evaluation } = topGraphs(setting, layer)
   const train = lazyProgram(setting, 'top-train', training, prepack)
   const evaluate = lazyProgram(setting, 'top-evaluate', evaluation, false)
 
@@ -150,16 +137,6 @@ export async function openTop(setting: StageSetting, layer: number | null, { pre
     },
     dispose: () => disposeAll([train, evaluate]),
   }
-}
-
-/** The whole model's loss with LoRA. Evaluation leaves dropout out. */
-function adapted({ model, lora, smoothing }: StageSetting, training: boolean): Graph {
-  const term = defaultTerm(training && lora.dropout > 0)
-  return addLora(lossGraph(model, smoothing), new Map(lora.paths.map((path) => [path, [term]])))
-}
-
-function adapterInputs(graph: Graph): string[] {
-  return [...graphInputs(graph).keys()].filter((name) => /\.lora_[AB]\.weight$/.test(name))
 }
 
 /** A program that is compiled when it is first run: who only evaluates pays for no training program. */
