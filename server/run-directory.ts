@@ -5,7 +5,7 @@
  * the config holds the token's file, not the token.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, mkdirSync, openSync, renameSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { arch, cpus, hostname, platform, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 import { stringify } from 'yaml'
@@ -69,6 +69,9 @@ export interface RunFacts {
 
 const APPENDED = { rounds: 'metrics/rounds.jsonl', steps: 'metrics/steps.jsonl', events: 'events.jsonl', traffic: 'traffic.jsonl' } as const
 
+/** Open files by what is appended to them. */
+type Files = Readonly<Record<keyof typeof APPENDED, number>>
+
 /**
  * Makes a new run's folder, with its config.yaml, metadata.json and empty line files.
  *
@@ -94,19 +97,24 @@ export function createRunDirectory({
   const files = writing(() => {
     mkdirSync(resolve(outputDir), { recursive: true })
     mkdirSync(folder) // fails if the folder is there: no run writes into another
-    for (const inner of ['metrics', 'logs']) mkdirSync(join(folder, inner))
-    writeFileSync(join(folder, 'config.yaml'), stringify(config))
-    writeJson(join(folder, 'metadata.json'), metadataOf(id, name, metadata, now))
-    return Object.fromEntries(Object.entries(APPENDED).map(([kind, path]) => [kind, openSync(join(folder, path), 'a')])) as Record<
-      keyof typeof APPENDED,
-      number
-    >
+    const open = (): Files => {
+      for (const inner of ['metrics', 'logs']) mkdirSync(join(folder, inner))
+      writeFileSync(join(folder, 'config.yaml'), stringify(config))
+      writeJson(join(folder, 'metadata.json'), metadataOf(id, name, metadata, now))
+      return Object.fromEntries(Object.entries(APPENDED).map(([kind, path]) => [kind, openSync(join(folder, path), 'a')])) as Files
+    }
+    try {
+      return open()
+    } catch (error) {
+      rmSync(folder, { recursive: true, force: true })
+      throw error
+    }
   })
   let isOpen = true
   const append = (kind: keyof typeof APPENDED, line: Readonly<Record<string, unknown>>): void => {
     // The number of a closed file may be another file's by now.
     if (!isOpen) unreachable(`a line of ${kind} after the run's folder was closed`)
-    writing(() => writeAll(files[kind], `${JSON.stringify(withoutNaN(line))}\n`))
+    writing(() => appendWhole(files[kind], `${JSON.stringify(withoutNaN(line))}\n`))
   }
   return {
     folder,
@@ -165,23 +173,39 @@ function stamp(time: Date): string {
 
 /** Whole or not at all: a crash leaves the old file or none, never half of one. */
 function writeJson(path: string, value: unknown): void {
-  writeFileSync(`${path}.tmp`, `${JSON.stringify(value, null, 2)}\n`)
-  renameSync(`${path}.tmp`, path)
+  const temporary = `${path}.tmp`
+  try {
+    writeFileSync(temporary, `${JSON.stringify(value, null, 2)}\n`)
+    renameSync(temporary, path)
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw error
+  }
 }
 
-/** A single write may take only a part, for example when the disk is nearly full. */
-function writeAll(descriptor: number, text: string): void {
-  const bytes = Buffer.from(text)
-  for (let written = 0; written < bytes.length;) written += writeSync(descriptor, bytes, written)
+/** A single write may take only a part, for example when the disk is nearly full; of a line that cannot be written whole, nothing stays. */
+function appendWhole(descriptor: number, line: string): void {
+  const bytes = Buffer.from(line)
+  const { size } = fstatSync(descriptor)
+  try {
+    for (let written = 0; written < bytes.length;) written += writeSync(descriptor, bytes, written)
+  } catch (error) {
+    ftruncateSync(descriptor, size)
+    throw error
+  }
 }
 
 function unwritable(folder: string, cause: unknown): UserError {
+  const code = cause instanceof Error && 'code' in cause ? cause.code : null
+  const isFull = code === 'ENOSPC' || code === 'EDQUOT'
   return new UserError(
     {
       code: 'RUN_DIR_UNWRITABLE',
       what: "the run's folder cannot be written",
-      why: `${folder}: ${cause instanceof Error ? cause.message : String(cause)}`,
-      fix: 'set output.output_dir to a folder that you may write to, on a disk with room',
+      why: `${folder}: ${isFull ? 'the disk is full' : cause instanceof Error ? cause.message : String(cause)}`,
+      fix: isFull
+        ? 'free room on that disk for logs and two adapters, or set output.output_dir to a folder on another'
+        : 'set output.output_dir to a folder that you may write to, on a disk with room',
     },
     { cause },
   )

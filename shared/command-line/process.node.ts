@@ -18,6 +18,8 @@ export function runProcess(frame: Omit<Frame, 'version'>): void {
   const end = (status: number): void => {
     if (isEnding) return
     isEnding = true
+    // The ending was told: a Ctrl-C from now on can make it sooner, but not another one.
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(status))
     void endProcess(status)
   }
   for (const origin of ['uncaughtException', 'unhandledRejection'] as const) {

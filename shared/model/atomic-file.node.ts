@@ -2,18 +2,46 @@
  * @file Files that other processes see whole or not at all: written under a temporary name, forced to disk, then renamed.
  */
 import { createHash, randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
 import { open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 
 /** Tells this machine's temporaries from those that another one left on a shared disk. */
 const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 8)
-const TEMPORARY = /\.([0-9a-f]{8})\.(\d+)\.[0-9a-f]{8}\.tmp$/
+const TEMPORARY = /\.([0-9a-f]{8})\.(\d+)\.[0-9a-f]{8}\.(?:tmp|incomplete)$/
 const FOREIGN_LIFETIME_MS = 24 * 60 * 60 * 1000
 
-/** A name beside `path`, in the same file system, that tells who writes it. */
-export function temporaryPath(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${HOST}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`)
+/** A name beside `path`, in the same file system, that tells who writes it. @param ending `incomplete` for what another process may go on with */
+export function temporaryPath(path: string, ending: 'tmp' | 'incomplete' = 'tmp'): string {
+  return join(dirname(path), `.${basename(path)}.${HOST}.${process.pid}.${randomBytes(4).toString('hex')}.${ending}`)
+}
+
+/** Temporaries that are being written. */
+const underWay = new Set<string>()
+
+/**
+ * Has a temporary file or folder removed if the process ends (after Ctrl-C, say) while it is being written.
+ *
+ * @returns takes that back: it has its place, or is gone.
+ */
+export function removeAtExit(temporary: string): () => void {
+  if (underWay.size === 0) process.once('exit', removeUnderWay)
+  underWay.add(temporary)
+  return () => {
+    underWay.delete(temporary)
+    if (underWay.size === 0) process.off('exit', removeUnderWay)
+  }
+}
+
+function removeUnderWay(): void {
+  for (const temporary of underWay) {
+    try {
+      rmSync(temporary, { recursive: true, force: true })
+    } catch {
+      // The process ends; there is nobody left to tell.
+    }
+  }
 }
 
 /**
@@ -23,6 +51,7 @@ export function temporaryPath(path: string): string {
  */
 export async function writeAtomically<Result>(path: string, write: (handle: FileHandle) => Promise<Result>): Promise<Result> {
   const temporary = temporaryPath(path)
+  const release = removeAtExit(temporary)
   try {
     const handle = await open(temporary, 'wx')
     let result: Result
@@ -38,6 +67,8 @@ export async function writeAtomically<Result>(path: string, write: (handle: File
   } catch (error) {
     await rm(temporary, { force: true })
     throw error
+  } finally {
+    release()
   }
 }
 
@@ -61,16 +92,22 @@ function isAlive(processId: number): boolean {
   }
 }
 
-/** Removes temporaries in `folder` whose process is dead, or whose machine is another one and which are a day old. */
+/**
+ * Whether nobody writes a temporary any more: its process is dead, or its machine is another one and it is a day old.
+ *
+ * @param own what this process is writing. Whatever else has its number is of an earlier process, as it happens in containers.
+ */
+export async function isAbandoned(path: string, own?: ReadonlySet<string>): Promise<boolean> {
+  const [, host, number] = TEMPORARY.exec(basename(path)) ?? []
+  if (host === undefined) return false
+  if (host !== HOST) return Date.now() - ((await stat(path).catch(() => null))?.mtimeMs ?? Infinity) > FOREIGN_LIFETIME_MS
+  return own && Number(number) === process.pid ? !own.has(path) : !isAlive(Number(number))
+}
+
+/** Removes abandoned temporaries in `folder`, but not what another process may go on with. */
 export async function removeStaleTemporaries(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
-    const match = TEMPORARY.exec(name)
-    if (!match) continue
     const path = join(folder, name)
-    const isStale =
-      match[1] === HOST
-        ? !isAlive(Number(match[2]))
-        : Date.now() - ((await stat(path).catch(() => null))?.mtimeMs ?? Infinity) > FOREIGN_LIFETIME_MS
-    if (isStale) await rm(path, { force: true, recursive: true })
+    if (name.endsWith('.tmp') && (await isAbandoned(path))) await rm(path, { force: true, recursive: true })
   }
 }

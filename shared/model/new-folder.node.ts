@@ -4,7 +4,7 @@
 import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
 import { UserError } from '../errors.js'
-import { syncFolder, temporaryPath } from './atomic-file.node.js'
+import { removeAtExit, syncFolder, temporaryPath } from './atomic-file.node.js'
 
 /**
  * Says why a new folder cannot go to `folder`, before anything is computed.
@@ -37,6 +37,7 @@ export async function writeNewFolder<Result>(folder: string, write: (temporary: 
   const target = resolve(folder)
   await refuseOccupied(target)
   const temporary = temporaryPath(target)
+  const release = removeAtExit(temporary)
   try {
     await mkdir(temporary, { recursive: true })
     const result = await write(temporary)
@@ -50,6 +51,8 @@ export async function writeNewFolder<Result>(folder: string, write: (temporary: 
     // What could not be made cannot be removed either, and the first error tells more.
     await rm(temporary, { recursive: true, force: true }).catch(() => undefined)
     throw asOutputError(target, error)
+  } finally {
+    release()
   }
 }
 

@@ -9,7 +9,7 @@ import { UserError, unreachable } from '../errors.js'
 import { f32, type F32Tensor, type NamedTensors } from '../tensor.js'
 import { checkAdapter, fromPeftKey, listed, parseLoraName, toPeftKey, type LoraConfig } from './adapter.js'
 import { namedAdapters } from './adapter-folders.node.js'
-import { syncFolder, temporaryPath, writeAtomically } from './atomic-file.node.js'
+import { removeAtExit, syncFolder, temporaryPath, writeAtomically } from './atomic-file.node.js'
 import { fromFloat32, toFloat32, type Source } from './dtype.js'
 import type { LinearModule } from './families/family.js'
 import { requiredJson } from './json-file.node.js'
@@ -131,6 +131,7 @@ export async function writePeftAdapter(folder: string, adapter: PeftAdapterToWri
   try {
     if (await stat(target).catch(() => null)) return await writeInto(target)
     const temporary = temporaryPath(target)
+    const release = removeAtExit(temporary)
     try {
       await mkdir(temporary, { recursive: true })
       await writeInto(temporary)
@@ -139,6 +140,8 @@ export async function writePeftAdapter(folder: string, adapter: PeftAdapterToWri
     } catch (error) {
       await rm(temporary, { recursive: true, force: true })
       throw error
+    } finally {
+      release()
     }
   } catch (error) {
     if (!(error instanceof Error && 'code' in error)) throw error

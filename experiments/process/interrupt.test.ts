@@ -1,0 +1,241 @@
+/**
+ * @file Ctrl-C at every stage, by real signals to real processes: what is left is whole, whenever it comes.
+ */
+import { existsSync } from 'node:fs'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { z } from 'zod'
+import { parseSafetensors } from '../../shared/model/safetensors.js'
+import { derive } from '../../shared/random.js'
+import { EventLine, Metadata, RoundLine, StepLine, Summary, TrafficLine } from '../../shared/run-records.js'
+import { processesOf, startProgram, type Ending, type Program } from '../testing/program.js'
+import type { Groups } from '../testing/small-run.js'
+import { openWorkshop, type Workshop } from '../testing/workshop.js'
+
+let workshop: Workshop
+const started: Program[] = []
+beforeAll(async () => {
+  workshop = await openWorkshop()
+})
+afterAll(async () => {
+  for (const { child, ended } of started) {
+    child.kill('SIGKILL')
+    await ended
+  }
+  await workshop.remove()
+})
+
+function start(...args: string[]): Program {
+  const program = startProgram(args, { cwd: workshop.folder, env: workshop.environment })
+  started.push(program)
+  return program
+}
+
+/** Goes on until it is stopped, in rounds so short that signals meet all that is done in one. */
+const ENDLESS: Groups = {
+  // In one thread, so that many of them start quickly; some cases take the other.
+  model: { engine: 'reference' },
+  federation: { num_rounds: 100_000, local_steps: 3, reconnect_s: 5 },
+  transport: { kind: 'memory' },
+}
+const ONNX: Groups = { model: { engine: 'onnx' } }
+
+let configs = 0
+/** A config whose runs go to a folder of their own. */
+async function config(changes: Groups): Promise<{ readonly name: string; readonly outputDir: string }> {
+  const outputDir = `runs-${configs++}`
+  const groups = [...new Set([...Object.keys(ENDLESS), ...Object.keys(changes)])]
+  const merged = Object.fromEntries(groups.map((group) => [group, { ...ENDLESS[group], ...changes[group] }]))
+  return {
+    name: await workshop.config(`${outputDir}.yaml`, { ...merged, output: { output_dir: outputDir } }),
+    outputDir: workshop.at(outputDir),
+  }
+}
+
+async function runsIn(outputDir: string): Promise<string[]> {
+  return existsSync(outputDir) ? (await readdir(outputDir)).map((name) => join(outputDir, name)) : []
+}
+
+/** Every line is whole, and of its kind. */
+async function linesOf<Schema extends z.ZodType>(file: string, schema: Schema): Promise<z.infer<Schema>[]> {
+  const text = await readFile(file, 'utf8')
+  expect(text === '' || text.endsWith('\n'), file).toBe(true)
+  return text
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => schema.parse(JSON.parse(line)))
+}
+
+async function expectWholeLogs(runDir: string): Promise<RoundLine[]> {
+  const metadata = JSON.parse(await readFile(join(runDir, 'metadata.json'), 'utf8')) as unknown
+  Metadata.parse(metadata)
+  await linesOf(join(runDir, 'metrics', 'steps.jsonl'), StepLine)
+  await linesOf(join(runDir, 'traffic.jsonl'), TrafficLine)
+  await linesOf(join(runDir, 'events.jsonl'), EventLine)
+  return linesOf(join(runDir, 'metrics', 'rounds.jsonl'), RoundLine)
+}
+
+/** The adapter is that of the last round that has a line. */
+async function expectWholeAdapter(runDir: string, rounds: readonly RoundLine[]): Promise<void> {
+  const last = rounds.at(-1)?.round ?? 0
+  const adapter = join(runDir, 'adapter')
+  expect(existsSync(adapter)).toBe(last > 0)
+  if (last === 0) return
+  expect((await readdir(adapter)).sort()).toEqual(['README.md', 'adapter_config.json', 'adapter_model.safetensors'])
+  JSON.parse(await readFile(join(adapter, 'adapter_config.json'), 'utf8'))
+  const { tensors } = parseSafetensors(await readFile(join(adapter, 'adapter_model.safetensors')), {
+    name: 'adapter',
+    code: 'ADAPTER_CORRUPT',
+  })
+  expect(tensors.size).toBe(8)
+  expect(await readFile(join(adapter, 'README.md'), 'utf8')).toMatch(new RegExp(`Rounds\\W+${last}\\b`))
+}
+
+async function expectNoTemporaries(): Promise<void> {
+  const entries = await readdir(workshop.folder, { recursive: true })
+  expect(entries.filter((name) => name.endsWith('.tmp') || /(^|\/)cutlayer-/.test(name))).toEqual([])
+}
+
+/** What a run that was asked once to stop must leave. */
+async function expectGoodOrder({ status, envelope }: Ending, outputDir: string): Promise<void> {
+  expect(status).toBe(130)
+  expect(envelope).toMatchObject({ status: 'error', exit_code: 130, error: { code: 'INTERRUPTED' } })
+  const runs = await runsIn(outputDir)
+  const data = envelope.data as { run_dir: string; adapter_dir: string | null; rounds: { round: number }[] } | null
+  expect(runs).toEqual(data === null ? [] : [data.run_dir])
+  if (data === null) return
+  const rounds = await expectWholeLogs(data.run_dir)
+  expect(data.rounds.map(({ round }) => round)).toEqual(rounds.map(({ round }) => round))
+  const summary = Summary.parse(JSON.parse(await readFile(join(data.run_dir, 'metrics', 'summary.json'), 'utf8')))
+  expect(summary).toMatchObject({ status: 'interrupted', rounds: rounds.filter(({ round }) => round > 0).length, error: null })
+  await expectWholeAdapter(data.run_dir, rounds)
+  expect(data.adapter_dir).toBe(existsSync(join(data.run_dir, 'adapter')) ? join(data.run_dir, 'adapter') : null)
+}
+
+/** When the signal comes: upon an event, or so many milliseconds after the start. */
+const MOMENTS: readonly (readonly [string, Readonly<Record<string, unknown>> | number, Groups])[] = [
+  ['before the model is opened', { event: 'notice' }, {}],
+  ['when the folder has just been made', { event: 'start' }, {}],
+  ['when clients join', { event: 'join' }, {}],
+  ['after the evaluation before training', { event: 'round', round: 0 }, {}],
+  ['after a round', { event: 'round', round: 2 }, ONNX],
+  ['after a round, the top sequential', { event: 'round', round: 1 }, { federation: { top: 'sequential' } }],
+  ['after a round, the top replicated', { event: 'round', round: 1 }, { federation: { top: 'replicated' } }],
+  ['after a round, with whole models on the clients', { event: 'round', round: 1 }, { split: { topology: 'federated' } }],
+  ['while client processes load', { event: 'start' }, { transport: { kind: 'socket' } }],
+  ['in the rounds of client processes', { event: 'round', round: 1 }, { ...ONNX, transport: { kind: 'socket' } }],
+  ...Array.from({ length: 8 }, (_, index) => {
+    const delayMs = 600 + derive(4, 'interrupt', index).below(3000)
+    return [`after ${delayMs} ms`, delayMs, index % 4 === 3 ? { transport: { kind: 'socket' } } : index % 4 === 2 ? ONNX : {}] as const
+  }),
+]
+
+describe('a run that is asked once to stop leaves whole files and ends with 130', () => {
+  test.concurrent.each(MOMENTS)('%s', async (_, moment, changes) => {
+    const { name, outputDir } = await config(changes)
+    const run = start('run', name)
+    // Before its first line the program is Node's, which a signal simply ends.
+    await run.line({ event: 'notice' })
+    await (typeof moment === 'number' ? setTimeout(moment) : run.line(moment))
+    run.child.kill('SIGINT')
+    await expectGoodOrder(await run.ended, outputDir)
+    expect(run.lines.filter(({ event }) => event === 'stopping')).toHaveLength(1)
+  })
+})
+
+describe('a run that is told twice', () => {
+  test.concurrent.each([0, 40, 300])('the second time %i ms later, ends with 130 and leaves whole lines', async (laterMs) => {
+    const { name, outputDir } = await config({ ...ONNX, transport: { kind: laterMs === 0 ? 'socket' : 'memory' } })
+    const run = start('run', name)
+    await run.line({ event: 'round', round: 1 })
+    run.child.kill('SIGINT')
+    await setTimeout(laterMs)
+    run.child.kill('SIGINT')
+    const { status, envelope } = await run.ended
+    expect(status).toBe(130)
+    expect(envelope).toMatchObject({ exit_code: 130 })
+    for (const folder of await runsIn(outputDir)) await expectWholeLogs(folder)
+  })
+})
+
+test('a run that is told as it ends keeps the ending that it told', async () => {
+  const { name, outputDir } = await config({ federation: { num_rounds: 1 } })
+  const run = start('run', name)
+  await run.line({ event: 'round', round: 1 })
+  run.child.kill('SIGTERM')
+  const { status, envelope } = await run.ended
+  expect(status).toBe(envelope.exit_code)
+  const [folder] = await runsIn(outputDir)
+  await expectWholeAdapter(folder!, await expectWholeLogs(folder!))
+  const { status: written } = Summary.parse(JSON.parse(await readFile(join(folder!, 'metrics', 'summary.json'), 'utf8')))
+  expect([0, 130]).toContain(status)
+  if (status === 0) expect(written).toBe('complete')
+})
+
+describe('a server and its clients, each a process of its own:', () => {
+  async function open(changes: Groups = {}) {
+    const { name, outputDir } = await config(changes)
+    const server = start('server', name, '--port', '0')
+    const { url } = await server.line({ event: 'listening' })
+    const join = (id: string): Program =>
+      start('client', '--server', String(url), '--id', id, '--model', 'model', '--engine', 'reference', '--threads', '1')
+    return { server, outputDir, join }
+  }
+
+  test.concurrent('the server, told while it waits for clients, tells the one that is there why it ends', async () => {
+    const { server, outputDir, join } = await open()
+    const ada = join('ada')
+    await ada.line({ event: 'ready' })
+    server.child.kill('SIGINT')
+    await expectGoodOrder(await server.ended, outputDir)
+    expect(await ada.ended).toMatchObject({ status: 0, envelope: { data: { finished: 'the server was stopped' } } })
+  })
+
+  test.concurrent('the server, told in a step, lets every client make it, and tells them why it ends', async () => {
+    const { server, outputDir, join } = await open()
+    const clients = [join('ada'), join('bob')]
+    await clients[1]!.line({ event: 'step', round: 2, step: 1 })
+    server.child.kill('SIGINT')
+    await expectGoodOrder(await server.ended, outputDir)
+    const endings = await Promise.all(clients.map(({ ended }) => ended))
+    for (const ending of endings) expect(ending).toMatchObject({ status: 0, envelope: { data: { finished: 'the server was stopped' } } })
+    const [folder] = await runsIn(outputDir)
+    const steps = await linesOf(`${folder}/metrics/steps.jsonl`, StepLine)
+    const { round, step } = steps.findLast(({ client }) => client === null)!
+    // The top moved with the gradients of both in the last step that it made.
+    const before = steps.filter((line) => line.client === null && line.round === round).map((line) => line.step)
+    expect(before).toEqual(Array.from({ length: step + 1 }, (_, index) => index))
+  })
+
+  test.concurrent('a client, told in a step, makes it and leaves; the run goes on without it', async () => {
+    const { server, outputDir, join } = await open()
+    const [ada, bob] = [join('ada'), join('bob')]
+    await bob.line({ event: 'step', round: 1, step: 0 })
+    bob.child.kill('SIGINT')
+    expect(await bob.ended).toMatchObject({ status: 130, envelope: { exit_code: 130, data: { client: 'bob', finished: null } } })
+    expect(await server.line({ event: 'leave' })).toMatchObject({ client: 'bob', reason: 'the client was stopped by whoever runs it' })
+    const { round } = (await server.line({ event: 'missing' })) as { round: number }
+    await ada.line({ event: 'round-start', round: round + 1 })
+    server.child.kill('SIGINT')
+    await expectGoodOrder(await server.ended, outputDir)
+    await ada.ended
+  })
+
+  test.concurrent('a client, told while it loads, leaves as politely', async () => {
+    const { server, join, outputDir } = await open()
+    const ada = join('ada')
+    await ada.line({ event: 'welcome' })
+    ada.child.kill('SIGTERM')
+    expect(await ada.ended).toMatchObject({ status: 130, envelope: { exit_code: 130 } })
+    expect(await server.line({ event: 'leave' })).toMatchObject({ client: 'ada', reason: 'the client was stopped by whoever runs it' })
+    server.child.kill('SIGTERM')
+    await expectGoodOrder(await server.ended, outputDir)
+  })
+})
+
+test('after all of it there is no process and no temporary file left', async () => {
+  expect(await processesOf(workshop.folder)).toEqual([])
+  await expectNoTemporaries()
+})
