@@ -19,18 +19,39 @@ export { runSeries, type SeedRun, type SeriesOptions, type SeriesResult } from '
 /** Loss and perplexity over a file of rows. What `cutlayer eval` does. */
 export { evaluateFile, type EvaluationOptions, type EvaluationResult } from './experiments/eval.js'
 
+// ---- its two sides, over sockets
+
+/** A server that clients join, here or elsewhere. What `cutlayer server` does. */
+export { EdgeServer, type EdgeServerOptions } from './experiments/library/edge-server.js'
+/** A client of a server, with rows of its own. What `cutlayer client` does. */
+export { Client, type ClientOptions } from './experiments/library/client.js'
+/** Hears what happens in a run: rounds, steps, traffic, and the adapter after each round. */
+export { silentObserver, type Activity, type RunObserver } from './server/observer.js'
+/** Hears what a client does. */
+export type { TrainerEvent } from './client/trainer.js'
+export type { RoundLine, RunEvent, StepLine, TrafficLine } from './shared/run-records.js'
+
+// ---- what a user may bring along
+
+/** The default export of a file that `federation.strategy` names. It gives types and nothing else: a plain object does as well. */
+export { defineStrategy, type OwnStrategy, type StrategyDefinition } from './server/strategy/define.js'
+export type { AdapterReply, Aggregated, AggregationContext, Strategy } from './server/strategy/strategy.js'
+export { weightedMean } from './server/strategy/mean.js'
+/** A row, as a file that `data.dataset` names gives it; and units that make their own tokens. */
+export type { RowObject } from './datasets/row-forms.js'
+export type { DataSource, DataUnit, Tokenised, TokeniseOptions } from './datasets/source.js'
+export type { Tokenizer } from './shared/model/tokenizer.js'
+export type { Random } from './shared/random.js'
+export type { OptimizerState } from './shared/train/optimizer.js'
+
 // ---- its parts
 
-/** The edge server of a run: trains the top blocks and averages the clients' adapters. It is given links, and opens none. */
+/** The rounds of a run, which trains the top blocks and averages the clients' adapters: given links, it opens no socket and no file. */
 export { startServer, type ServerSetup, type StartedServer } from './server/start.js'
-export type { EdgeServer } from './server/edge-server.js'
-/** Hears what happens in a run: rounds, steps, traffic, and the adapter after each round. */
-export { silentObserver, type RunObserver } from './server/observer.js'
 /** One client of a run: trains its blocks on its rows until the server says that it is over. */
 export { helloOf, joinRun, memoryMoments, type ClientModel, type JoinOptions } from './client/join.js'
 export { dataFromRows, type ClientData } from './client/data.js'
 export type { MomentsStore } from './client/round.js'
-export type { TrainerEvent } from './client/trainer.js'
 /** Rows of a data set by client, tokenised and with some held out. */
 export { loadClientRows, type DataReport, type LoadOptions } from './datasets/load.js'
 export type { ClientRows, TokenRow } from './shared/train/rows.js'

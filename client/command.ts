@@ -4,7 +4,6 @@
 import { z } from 'zod'
 import { loadClientRows, type DataReport } from '../datasets/load.js'
 import { openBackend, threadsPerProcess } from '../shared/backend/open.node.js'
-import type { Backend } from '../shared/backend/backend.js'
 import {
   defineCommand,
   integerFlag,
@@ -18,13 +17,11 @@ import type { ClientLink } from '../shared/protocol/link.js'
 import { ClientId, type MessageOf, type Part } from '../shared/protocol/messages.js'
 import { readToken } from '../shared/token-file.node.js'
 import { packageVersion } from '../shared/version.node.js'
-import { openData, openRunModel, withoutRows } from './equipment.node.js'
-import { helloOf, joinRun } from './join.js'
-import { Leaver } from './leave.js'
-import { storedMoments } from './moments.node.js'
+import { openData } from './equipment.node.js'
+import { helloOf } from './join.js'
+import { connectUnlessStopped, participate } from './participate.node.js'
 import { ClientReport, summaryText } from './report.node.js'
-import { connect } from './socket.js'
-import type { MomentsStore } from './round.js'
+import type { ConnectionState } from './socket.js'
 
 const NOTICE =
   "what leaves this machine is for the server's config to say: smashed activations, the ids of scored tokens, a LoRA adapter and counts, and no more. Rows never leave as text. Details follow when the server answers"
@@ -89,10 +86,20 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
     context.event({ event: 'notice', text: NOTICE }, NOTICE)
     const software = `cutlayer ${packageVersion()}`
     const hello = helloOf({ client, token, part, ownData: ownFile !== null, engine: backend.name, software })
-    const link = await connectUnlessStopped(context, server, hello)
+    const link = await connected(context, server, hello)
     if (link) {
       link.onTraffic((traffic) => report.traffic(traffic))
-      await takePart({ context, link, backend, report, options })
+      const trustsConfigPaths = part !== null || isThisMachine(server)
+      const choice = { client, ownFile, datasetFile: options.dataset ?? null, part, trustsConfigPaths }
+      await participate({
+        ...{ client, link, backend, signal: context.signal, modelFolder: options.model ?? null },
+        async openRows(welcome, model) {
+          const { data, report: rows } = await openData(welcome, model, choice, loadClientRows)
+          tellRows(context, rows)
+          return data
+        },
+        onEvent: (event) => report.hear(event),
+      })
     }
     const summary = report.end()
     return { data: summary, text: summaryText(summary) }
@@ -102,79 +109,14 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
   }
 }
 
-interface Participation {
-  readonly context: CommandContext
-  readonly link: ClientLink
-  readonly backend: Backend
-  readonly report: ClientReport
-  readonly options: Options
-}
-
-/** Until the run is over, or the client was asked to leave and did. */
-async function takePart({ context, link, backend, report, options }: Participation): Promise<void> {
-  const { server, id: client, model: folder = null, data: ownFile = null, part = null } = options
-  const choice = { client, ownFile, datasetFile: options.dataset ?? null, part, trustsConfigPaths: part !== null || isThisMachine(server) }
-  const leaver = new Leaver(link, context.signal)
-  const found: { rowsError: UserError | null; moments: MomentsStore | null } = { rowsError: null, moments: null }
-  try {
-    await joinRun({
-      client,
-      link,
-      backend,
-      lane: 0,
-      openModel: ({ model }) => openRunModel(model, folder),
-      async openData(welcome, model) {
-        found.moments = storedMoments(welcome.run, client)
-        try {
-          const { data, report: rows } = await openData(welcome, model, choice, loadClientRows)
-          tellRows(context, rows)
-          return data
-        } catch (error) {
-          if (!(error instanceof UserError)) throw error
-          found.rowsError = error
-          throw withoutRows(error)
-        }
-      },
-      moments: {
-        save: async (round, state) => found.moments?.save(round, state),
-        load: async (round) => (await found.moments?.load(round)) ?? null,
-      },
-      onEvent(event) {
-        report.hear(event)
-        leaver.hear(event)
-      },
-    })
-  } catch (error) {
-    // Its own leaving ends the link like any other.
-    if (leaver.hasLeft && error instanceof UserError && error.code === 'CONNECTION_LOST') return
-    throw found.rowsError ?? error
-  }
-}
-
-/** null if it was told to stop before the server answered. */
-async function connectUnlessStopped(context: CommandContext, url: string, hello: MessageOf<'hello'>): Promise<ClientLink | null> {
-  const { signal } = context
+async function connected(context: CommandContext, url: string, hello: MessageOf<'hello'>): Promise<ClientLink | null> {
   let isFirst = true
-  const connecting = connect({
-    url,
-    hello: () => hello,
-    onState(state) {
-      const text = state === 'reconnecting' ? 'the connection is lost; trying again' : isFirst ? `connected to ${url}` : 'connected again'
-      isFirst = false
-      context.event({ event: 'connection', state }, text)
-    },
-  })
-  const stopped = new Promise<null>((resolve) => {
-    if (signal.aborted) resolve(null)
-    else signal.addEventListener('abort', () => resolve(null), { once: true })
-  })
-  const link = await Promise.race([connecting, stopped])
-  if (!link)
-    connecting.then(
-      (late) => late.close('the client was stopped by whoever runs it'),
-      () => {}, // nobody waits for it any more
-    )
-  return link
+  const onState = (state: ConnectionState): void => {
+    const text = state === 'reconnecting' ? 'the connection is lost; trying again' : isFirst ? `connected to ${url}` : 'connected again'
+    isFirst = false
+    context.event({ event: 'connection', state }, text)
+  }
+  return connectUnlessStopped({ url, hello: () => hello, onState }, context.signal)
 }
 
 function tellRows(context: CommandContext, rows: DataReport): void {

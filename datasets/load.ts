@@ -47,6 +47,8 @@ export interface LoadOptions {
    * null: none.
    */
   readonly datasetFile?: string | null
+  /** In place of the data set that `data` names. */
+  readonly source?: DataSource
   /** For `sotu`. */
   readonly years?: Years
 }
@@ -79,7 +81,7 @@ export async function loadClientRows(options: LoadOptions): Promise<{ rows: Clie
   if (part && !(part.index >= 0 && part.index < part.count)) unreachable(`part ${part.index} of ${part.count}`)
   const wanted = part ? [part.index] : Array.from({ length: count }, (_, index) => index)
 
-  const source = await openSource(data, options.datasetFile ?? null, options.years)
+  const source = options.source ?? (await openSource(data, options.datasetFile ?? null, options.years))
   const parts = partition(source, { kind: data.partition, parts: count, alpha: data.alpha, seed })
   const splits = wanted.map((index) => holdOut(parts[index], source.units.length, data, seed))
   const trainUnits = inOrder(splits.flatMap(({ train }) => train))

@@ -31,12 +31,21 @@ export async function ownSource(path: string): Promise<DataSource> {
   const { value } = await importOwnModule(path, ROLE)
   try {
     const given: unknown = typeof value === 'function' ? await (value as () => unknown)() : value
-    if (isIterable(given)) return rowSource(await readAll(given, path), path, 'row')
+    if (isIterable(given)) return await rowsInMemory(given, path)
     if (typeof given === 'object' && given !== null && 'units' in given) return ownUnits(given.units, path)
   } catch (cause) {
     throw cause instanceof UserError ? cause : threw(path, ROLE, 'giving its rows', cause)
   }
   throw unusable(path, ROLE, 'its default export gives neither rows nor { units }', `write it as: ${ROLE.wanted}`)
+}
+
+/**
+ * Rows that a program has at hand, as a data set.
+ * @param name what errors call it.
+ * @throws UserError DATA_EMPTY, DATA_ROW_INVALID
+ */
+export async function rowsInMemory(rows: Iterable<unknown> | AsyncIterable<unknown>, name: string): Promise<DataSource> {
+  return rowSource(await readAll(rows, name), name, 'row')
 }
 
 async function readAll(given: Iterable<unknown> | AsyncIterable<unknown>, file: string): Promise<DataRow[]> {

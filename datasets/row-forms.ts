@@ -6,6 +6,19 @@ import { UserError } from '../shared/errors.js'
 import type { ChatMessage } from './chat.js'
 import type { RowContent } from './tokenise.js'
 
+/** A row as a line of JSONL or a data set of the user's own has it. */
+export type RowObject = (
+  | { readonly text: string }
+  | { readonly prompt: string; readonly completion: string }
+  | { readonly messages: readonly ChatMessage[] }
+  | { readonly instruction: string; readonly input?: string; readonly output: string }
+) & {
+  /** Whose it is, for the partition `natural`. */
+  readonly client?: string
+  /** Its class, for the partitions `dirichlet` and `shard`. */
+  readonly label?: string | number | boolean
+}
+
 /** A row as its file has it. */
 export interface DataRow {
   /** From 1: where it stands, or, of a file of code, which one it is. */

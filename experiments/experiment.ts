@@ -8,7 +8,7 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { concludeRun, doorOf, hostRun, linkLimits, whenAborted, type HostedRun } from '../server/host.js'
-import { silentObserver, type RunObserver } from '../server/observer.js'
+import { fullObserver, type RunObserver } from '../server/observer.js'
 import { listen } from '../server/socket.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import type { RunGroup } from '../shared/run-records.js'
@@ -22,8 +22,8 @@ const PATIENCE_MS = 10_000
 export interface ExperimentOptions {
   /** The command line, for metadata.json. */
   readonly argv?: readonly string[]
-  /** Hears of steps, rounds and events as they happen. */
-  readonly watcher?: RunObserver
+  /** Is told what happens, as it happens: rounds, steps, events, traffic, adapters. Only what it has a function for. */
+  readonly watcher?: Partial<RunObserver>
   /** Ends the run after the step under way; what was trained stays. */
   readonly signal?: AbortSignal
   /** Told once the run's folder exists. */
@@ -38,7 +38,7 @@ export interface ExperimentOptions {
  *   if it comes before there is a folder.
  */
 export async function runExperiment(config: Config, options: ExperimentOptions = {}): Promise<RunResult> {
-  const { argv = [], watcher = silentObserver, signal, onStart, group } = options
+  const { argv = [], watcher = {}, signal, onStart, group } = options
   const cores = availableParallelism()
   const inMemory = config.transport.kind === 'memory'
   const local = inMemory ? Math.min(cores, clientCount(config) + 1) : clientCount(config) + 1
@@ -51,7 +51,7 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
     group,
     threads,
     lanes: inMemory ? local : 1,
-    watcher,
+    watcher: fullObserver(watcher),
     signal,
     check: (model) => checkRows(config, model),
   })

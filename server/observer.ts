@@ -67,6 +67,18 @@ export function guardedObserver(observer: RunObserver, onError: (error: unknown)
 
 export const silentObserver: RunObserver = { event() {}, step() {}, round() {}, traffic() {}, adapter() {}, activity() {} }
 
+/** An observer that hears only some of it. */
+export function fullObserver(some: Partial<RunObserver>): RunObserver {
+  return {
+    event: (event) => some.event?.(event),
+    step: (line) => some.step?.(line),
+    round: (line) => some.round?.(line),
+    traffic: (lines) => some.traffic?.(lines),
+    adapter: (...told) => some.adapter?.(...told),
+    activity: (activity) => some.activity?.(activity),
+  }
+}
+
 /** Time, so that tests can make it pass. */
 export interface Clock {
   /** Milliseconds since any fixed moment. */

@@ -1,0 +1,85 @@
+/**
+ * @file A client of a server elsewhere, from its first connection to the run's end or its own leaving: what `cutlayer client` and the
+ * library's `Client` have in common.
+ */
+import type { Backend } from '../shared/backend/backend.js'
+import { UserError } from '../shared/errors.js'
+import type { ModelFolder } from '../shared/model/model.node.js'
+import type { ClientLink } from '../shared/protocol/link.js'
+import type { MessageOf } from '../shared/protocol/messages.js'
+import type { ClientData } from './data.js'
+import { openRunModel, withoutRows } from './equipment.node.js'
+import { joinRun } from './join.js'
+import { Leaver } from './leave.js'
+import { storedMoments } from './moments.node.js'
+import type { MomentsStore } from './round.js'
+import { connect, type ConnectOptions } from './socket.js'
+import type { TrainerEvent } from './trainer.js'
+
+export interface Participation {
+  readonly client: string
+  readonly link: ClientLink
+  readonly backend: Backend
+  /** Of the base model; null: the shipped one if it is the server's, else from the cache and the server. */
+  readonly modelFolder: string | null
+  /** Makes it leave, after the step under way. */
+  readonly signal: AbortSignal
+  openRows(welcome: MessageOf<'welcome'>, model: ModelFolder): Promise<ClientData>
+  onEvent(event: TrainerEvent): void
+}
+
+/**
+ * Trains until the run is over, or until the client was asked to leave and did. The server never hears what is wrong with rows.
+ * @throws UserError whatever keeps it from taking part.
+ */
+export async function participate({ client, link, backend, modelFolder, signal, openRows, onEvent }: Participation): Promise<void> {
+  const leaver = new Leaver(link, signal)
+  const found: { rowsError: UserError | null; moments: MomentsStore | null } = { rowsError: null, moments: null }
+  try {
+    await joinRun({
+      client,
+      link,
+      backend,
+      lane: 0,
+      openModel: (welcome, files) => openRunModel(welcome, modelFolder, files, (progress) => onEvent({ kind: 'fetch', ...progress })),
+      async openData(welcome, model) {
+        found.moments = storedMoments(welcome.run, client)
+        try {
+          return await openRows(welcome, model)
+        } catch (error) {
+          if (!(error instanceof UserError)) throw error
+          found.rowsError = error
+          throw withoutRows(error)
+        }
+      },
+      moments: {
+        save: async (round, state) => found.moments?.save(round, state),
+        load: async (round) => (await found.moments?.load(round)) ?? null,
+      },
+      onEvent(event) {
+        onEvent(event)
+        leaver.hear(event)
+      },
+    })
+  } catch (error) {
+    // Its own leaving ends the link like any other.
+    if (leaver.hasLeft && error instanceof UserError && error.code === 'CONNECTION_LOST') return
+    throw found.rowsError ?? error
+  }
+}
+
+/** null if it was told to stop before the server answered. @throws UserError as `connect`. */
+export async function connectUnlessStopped(options: ConnectOptions, signal: AbortSignal): Promise<ClientLink | null> {
+  const connecting = connect(options)
+  const stopped = new Promise<null>((resolve) => {
+    if (signal.aborted) resolve(null)
+    else signal.addEventListener('abort', () => resolve(null), { once: true })
+  })
+  const link = await Promise.race([connecting, stopped])
+  if (!link)
+    connecting.then(
+      (late) => late.close('the client was stopped by whoever runs it'),
+      () => {}, // nobody waits for it any more
+    )
+  return link
+}
