@@ -1,11 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { tensorsOf } from '../../backend/backend.js'
-import { referenceBackend } from '../../backend/reference.js'
-import { memoryWeights } from '../../backend/weights.js'
 import { graphWeights } from '../../graph/data.js'
-import { elements, i32 } from '../../tensor.js'
-import { layoutOf } from '../../train/batch.js'
 import { logitsGraph } from '../graphs.js'
+import { expectSineLogits } from '../testing/sines.js'
 import { gpt2 } from './gpt2.js'
 
 const SMALL = { model_type: 'gpt2', vocab_size: 5, n_positions: 4, n_embd: 4, n_layer: 1, n_head: 2 }
@@ -45,6 +41,7 @@ describe('a configuration of GPT-2', () => {
     ['layer_norm_epsilon', { layer_norm_epsilon: 0 }],
     ['scale_attn_weights', { scale_attn_weights: 'yes' }],
     ['tie_word_embeddings', { tie_word_embeddings: null }],
+    ['is_causal', { is_causal: false }],
     ['add_cross_attention', { add_cross_attention: true }],
     ['pruned_heads', { pruned_heads: { 0: [1] } }],
     ['n_head', { n_head: 3 }],
@@ -88,21 +85,9 @@ test('linear layers are those of the checkpoint that have a matrix', () => {
 
 test('an inner size, exact GELU, another epsilon and a head of its own give what transformers computes', async () => {
   const options = { n_inner: 6, activation_function: 'gelu', layer_norm_epsilon: 1e-3, tie_word_embeddings: false }
-  const config = gpt2.parse({ ...SMALL, ...options })
-  // Number i of tensor t is sin(1 + i + 10 t) / 2 in float32, tensors counted in the family's order.
-  const weights = [...gpt2.tensors(config)].map(
-    ([name, shape], t) =>
-      [name, { shape, data: Float32Array.from({ length: elements(shape) }, (_, i) => 0.5 * Math.sin(1 + i + 10 * t)) }] as const,
-  )
-  const graph = logitsGraph({ family: gpt2, config })
-  const program = await referenceBackend().compile(graph, memoryWeights(new Map(weights), 'sines'), { name: 'logits' })
-  const { positions, slots, places } = layoutOf([3])
-  const [logits] = tensorsOf(await program.run({ ids: i32([3], [3, 0, 4]), positions, slots, places }), ['logits'])
-  // GPT2LMHeadModel in float64 with the same weights: transformers 5.23, PyTorch 2.13.
   const published = [
     -0.30877369, 0.19966915, 0.04774877, -0.26209049, 0.2948788, -0.32617221, -0.06027217, 0.40496525, -0.46913374, 0.2083273, -0.33163533,
     0.21147862, 0.05517204, -0.28360431, 0.31558027,
   ]
-  expect(logits.shape).toEqual([3, 5])
-  published.forEach((value, i) => expect(logits.data[i]).toBeCloseTo(value, 6))
+  await expectSineLogits(gpt2, { ...SMALL, ...options }, [3, 0, 4], published)
 })
