@@ -193,7 +193,7 @@ describe('a run is not started, and nothing is written, from a folder', () => {
       nothing,
       { r: 8 },
       'CONFIG_VALUE',
-      'it says 8, and the adapter of broken has 4',
+      'it says 8, and the adapter of ./broken has 4',
       'leave out lora.r',
     ],
     [
@@ -201,7 +201,7 @@ describe('a run is not started, and nothing is written, from a folder', () => {
       nothing,
       { lora_alpha: 16 },
       'CONFIG_VALUE',
-      'it says 16, and the adapter of broken has 8',
+      'it says 16, and the adapter of ./broken has 8',
       'leave out lora.lora_alpha',
     ],
     [
@@ -209,7 +209,7 @@ describe('a run is not started, and nothing is written, from a folder', () => {
       nothing,
       { use_rslora: true },
       'CONFIG_VALUE',
-      'it says true, and the adapter of broken has false',
+      'it says true, and the adapter of ./broken has false',
       'lora.use_rslora',
     ],
     [
@@ -217,12 +217,12 @@ describe('a run is not started, and nothing is written, from a folder', () => {
       nothing,
       { target_modules: ['c_attn', 'c_fc'] },
       'CONFIG_VALUE',
-      'it says ["c_attn","c_fc"], and the adapter of broken has ["c_attn"]',
+      'it says ["c_attn","c_fc"], and the adapter of ./broken has ["c_attn"]',
       'leave out lora.target_modules',
     ],
   ])('%s', async (_, damage, said, code, why, fix) => {
     await damage()
-    await config({ lora: { init_from: 'broken', ...said }, output: { output_dir: 'refused' } })
+    await config({ lora: { init_from: './broken', ...said }, output: { output_dir: 'refused' } })
     for (const line of [
       ['run', 'warm.yaml'],
       ['validate', 'warm.yaml'],

@@ -119,6 +119,7 @@ describe('a config that', () => {
     ['split.tail_layers=1', ['CONFIG_NOT_BUILT', 'split.tail_layers', 'use 0']],
     ['data.alpha=0', ['CONFIG_VALUE', 'it says 0', 'correct data.alpha']],
     ['federation.strategy=fedprox', ['CONFIG_NOT_BUILT', 'federation.strategy', 'use fedavg']],
+    ['lora.init_from=3', ['CONFIG_VALUE', 'it says 3, and text is expected', 'correct lora.init_from']],
     ['transport.activation_codec=int8', ['CONFIG_NOT_BUILT', 'transport.activation_codec', 'fp32 or fp16']],
     ['output.report_to=tensorboard', ['CONFIG_NOT_BUILT', 'output.report_to', 'use jsonl']],
     ['data.max_length=65', ['CONFIG_VALUE', 'model has 64 positions', 'at most 64']],
@@ -129,6 +130,7 @@ describe('a config that', () => {
 
   test.each<[string, Words]>([
     ['split.cut_layer=5', ['CUT_OUT_OF_RANGE', 'this model has 4 blocks', 'from 0']],
+    ['lora.init_from=./nowhere', ['ADAPTER_NOT_FOUND', 'nowhere', 'folder']],
     ['lora.target_modules=[q_proj]', ['TARGET_MATCHES_NOTHING', 'q_proj', 'c_attn, c_proj, c_fc']],
   ])('asks for %s of a model that has no such thing', async (override, words) => {
     for (const command of ['run', 'server'])
