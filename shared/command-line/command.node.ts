@@ -32,7 +32,7 @@ export interface CommandContext {
   /** What the person should know but the command can live with. */
   warn(text: string): void
   /** A bar on a terminal, nothing elsewhere: plain lines come from `event`. Total 0: not known, so only words and the time. */
-  progress(label: string, total: number): Progress
+  progress(label: string, total: number, unit?: 'bytes'): Progress
   /** Lines that are drawn anew in place, while nothing else is; null where that cannot be (no terminal, or a script): tell by `event` there. */
   panel(): Panel | null
   /** Marks up text for a terminal that shows colours. */

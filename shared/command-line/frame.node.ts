@@ -142,7 +142,7 @@ async function runOne(
       event: (record, text) => terminal.event(record, text),
       stream: (text) => terminal.stream(text),
       warn: (text) => terminal.event({ event: 'warning', message: text }, `warning: ${text}`),
-      progress: (label, total) => terminal.progress(label, total),
+      progress: (label, total, unit) => terminal.progress(label, total, unit),
       panel: () => terminal.panel(),
       paint: (style, text) => terminal.paint(style, text),
     }

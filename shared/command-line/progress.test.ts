@@ -32,6 +32,11 @@ test.each([
   expect(progressLine({ ...half, columns })).toBe(text)
 })
 
+test('bytes are counted as a person says them', () => {
+  const bytes = { ...half, label: 'model.safetensors', done: 12e6, total: 24e6, unit: 'bytes', details: '' } as const
+  expect(progressLine(bytes)).toBe('model.safetensors  [############------------]  12.0 MB/24.0 MB  3.0 MB/s  4 s left')
+})
+
 test('what has no total says how long it has taken', () => {
   const opening = { ...half, label: 'opening the model', done: 0, total: 0, details: '' }
   expect(progressLine({ ...opening, elapsedSeconds: 0.3 })).toBe('opening the model')

@@ -11,6 +11,8 @@ export interface ProgressState {
   /** 0: not known. There is then no bar. */
   readonly total: number
   readonly elapsedSeconds: number
+  /** What is counted, if it is bytes. */
+  readonly unit?: 'bytes' | undefined
   readonly details: string
   /** Columns of the terminal. */
   readonly columns: number
@@ -26,7 +28,7 @@ export function progressLine(state: ProgressState): string {
   const line = (...parts: readonly string[]): string => [label, ...parts, details].filter((part) => part !== '').join('  ')
   const { rate, time } = rateAndTime(state)
   if (total <= 0) return line(done > 0 ? String(done) : '', rate, time).slice(0, room)
-  const count = `${done}/${total}`
+  const count = state.unit === 'bytes' ? `${byteSize(done)}/${byteSize(total)}` : `${done}/${total}`
   const share = Math.min(1, Math.max(0, done / total))
   const cells = Math.min(MOST_CELLS, room - line('[]', count, rate, time).length)
   const full = Math.round(share * cells)
@@ -35,12 +37,17 @@ export function progressLine(state: ProgressState): string {
   return (shorter.find(({ length }) => length <= room) ?? line(count)).slice(0, room)
 }
 
-function rateAndTime({ done, total, elapsedSeconds }: ProgressState): { readonly rate: string; readonly time: string } {
+function rateAndTime({ done, total, elapsedSeconds, unit }: ProgressState): { readonly rate: string; readonly time: string } {
   if (done <= 0) return { rate: '', time: total > 0 || elapsedSeconds < 1 ? '' : duration(elapsedSeconds) }
   if (elapsedSeconds <= 0) return { rate: '', time: '' }
   const perSecond = done / elapsedSeconds
   return {
-    rate: perSecond >= 1 ? `${perSecond.toFixed(1)}/s` : `${(1 / perSecond).toFixed(1)} s each`,
+    rate:
+      unit === 'bytes'
+        ? `${byteSize(Math.round(perSecond))}/s`
+        : perSecond >= 1
+          ? `${perSecond.toFixed(1)}/s`
+          : `${(1 / perSecond).toFixed(1)} s each`,
     time: done < total ? `${duration((total - done) / perSecond)} left` : '',
   }
 }

@@ -82,7 +82,7 @@ export class Terminal {
     return `\u001b[${start}m${text}\u001b[${end}m`
   }
 
-  progress(label: string, total: number): Progress {
+  progress(label: string, total: number, unit?: 'bytes'): Progress {
     const { stderr } = this.streams
     if (stderr.isTTY !== true) return { update: () => undefined, finish: () => undefined }
     const start = performance.now()
@@ -93,7 +93,7 @@ export class Terminal {
       clearTimeout(tick)
       if (this.isOver) return
       drawn = performance.now()
-      this.bar = progressLine({ label, total, ...state, elapsedSeconds: (drawn - start) / 1000, columns: stderr.columns ?? 80 })
+      this.bar = progressLine({ label, total, unit, ...state, elapsedSeconds: (drawn - start) / 1000, columns: stderr.columns ?? 80 })
       stderr.write(`${CLEAR_LINE}${this.bar}`)
       tick = setTimeout(draw, TICK_MS).unref()
     }

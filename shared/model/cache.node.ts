@@ -48,11 +48,16 @@ const REASONS: Readonly<Record<string, string>> = {
   EIO: 'the disk failed',
 }
 
+/** Why a file system did not do what was asked, in words; null for any other error. */
+export function failureReason(error: unknown): string | null {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  return typeof code === 'string' && Object.hasOwn(REASONS, code) ? REASONS[code] : null
+}
+
 /** A file system's error as a UserError; any other error as it is. */
 export function asCacheError(path: string, error: unknown): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  if (error instanceof UserError || typeof code !== 'string' || !Object.hasOwn(REASONS, code)) return error
-  return unwritable(path, REASONS[code], error)
+  const reason = error instanceof UserError ? null : failureReason(error)
+  return reason === null ? error : unwritable(path, reason, error)
 }
 
 /** Makes a folder in the cache. @throws UserError CACHE_UNWRITABLE. */

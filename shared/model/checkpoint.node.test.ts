@@ -55,6 +55,19 @@ describe('a model folder', () => {
     writeModel({ w: tensor([1]) })
     expect((await openHere()).generationConfig).toBeNull()
   })
+  test('of which only some tensors are wanted lists those, and needs no shards without them', async () => {
+    writeModel({ a: tensor([1]), b: tensor([2]) }, 'model-00001-of-00002.safetensors')
+    const weightMap = {
+      a: 'model-00001-of-00002.safetensors',
+      b: 'model-00001-of-00002.safetensors',
+      c: 'model-00002-of-00002.safetensors',
+    }
+    write('model.safetensors.index.json', JSON.stringify({ weight_map: weightMap }))
+    const checkpoint = await openCheckpoint(folder, (name) => name === 'b')
+    opened.push(checkpoint)
+    expect([...checkpoint.tensors.keys()]).toEqual(['b'])
+    await expect(openCheckpoint(folder, (name) => name === 'c')).rejects.toEqual(failure('MODEL_NOT_FOUND', /00002-of-00002.*is missing/))
+  })
   test('may have half-precision tensors', async () => {
     writeModel({ half: tensor([0.1, -2], 'F16'), brain: tensor([0.1, -2], 'BF16') })
     const checkpoint = await openHere()
@@ -102,9 +115,6 @@ describe('what is not a readable model is refused by name', () => {
   }
   test('a folder that does not exist', async () => {
     await expectRefusal('MODEL_NOT_FOUND', /no model .*nowhere.*does not exist$/, join(folder, 'nowhere'))
-  })
-  test('a hub id, saying that a folder is needed', async () => {
-    await expectRefusal('MODEL_NOT_FOUND', /no model openai-community\/gpt2.*hub ids are not supported yet/, 'openai-community/gpt2')
   })
   test('a file in place of a folder', async () => {
     await expectRefusal('MODEL_NOT_FOUND', /is a file/, join(golden, 'config.json'))

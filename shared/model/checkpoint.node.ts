@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path'
 import { UserError } from '../errors.js'
 import { elements } from '../tensor.js'
 import { elementBytes, toFloat32, type Source } from './dtype.js'
-import { optionalJson, requiredJson } from './json-file.node.js'
+import { optionalJson, requiredJson, type JsonObject } from './json-file.node.js'
 import { PREFIX_BYTES, parseHeader, parseHeaderLength, type TensorEntry } from './safetensors.js'
 
 /** Where one tensor of a checkpoint lies. */
@@ -39,23 +39,23 @@ export interface Checkpoint {
   close(): Promise<void>
 }
 
-const WEIGHTS = 'model.safetensors'
-const INDEX = 'model.safetensors.index.json'
+export const WEIGHTS = 'model.safetensors'
+export const INDEX = 'model.safetensors.index.json'
 const MAX_CONFIG_BYTES = 16 * 2 ** 20
-const MAX_INDEX_BYTES = 64 * 2 ** 20
+export const MAX_INDEX_BYTES = 64 * 2 ** 20
 const PIECE_BYTES = 8 * 2 ** 20
 
 /**
  * Opens a model folder: config.json and model.safetensors, or model.safetensors.index.json with its shards.
  *
+ * @param isWanted by its name in the file; other tensors are not listed, and shards that hold none of them need not be there.
  * @throws UserError MODEL_NOT_FOUND, MODEL_CORRUPT or MODEL_UNSUPPORTED, each naming the file.
  */
-export async function openCheckpoint(nameOrFolder: string): Promise<Checkpoint> {
+export async function openCheckpoint(nameOrFolder: string, isWanted: (name: string) => boolean = () => true): Promise<Checkpoint> {
   const folder = resolve(nameOrFolder)
-  await checkFolder(nameOrFolder, folder)
-  const config = await requiredJson(join(folder, 'config.json'), MAX_CONFIG_BYTES, 'MODEL_NOT_FOUND', 'MODEL_CORRUPT')
+  const config = await readConfig(folder, nameOrFolder)
   const generationConfig = await optionalJson(join(folder, 'generation_config.json'), MAX_CONFIG_BYTES, 'MODEL_CORRUPT')
-  const shards = await listShards(folder)
+  const shards = await listShards(folder, isWanted)
   const handles = new Map<string, FileHandle>()
   try {
     const tensors = new Map<string, CheckpointTensor>()
@@ -63,7 +63,7 @@ export async function openCheckpoint(nameOrFolder: string): Promise<Checkpoint> 
       const handle = await openShard(folder, file)
       handles.set(file, handle)
       const entries = await readEntries(handle, file)
-      for (const name of wanted ?? entries.keys()) {
+      for (const name of wanted ?? [...entries.keys()].filter(isWanted)) {
         const entry = entries.get(name)
         if (!entry) throw corrupt(INDEX, `it says that ${name} is in ${file}, which does not hold it`)
         tensors.set(name, { ...entry, nameInFile: name, file })
@@ -124,8 +124,11 @@ function missing(name: string, folder: string): UserError {
   })
 }
 
-/** `org/name` and nothing that only a path has. */
-const HUB_ID = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/
+/** config.json of a model folder. @param given what to call the folder. Throws as openCheckpoint. */
+export async function readConfig(folder: string, given: string): Promise<JsonObject> {
+  await checkFolder(given, folder)
+  return requiredJson(join(folder, 'config.json'), MAX_CONFIG_BYTES, 'MODEL_NOT_FOUND', 'MODEL_CORRUPT')
+}
 
 async function checkFolder(given: string, folder: string): Promise<void> {
   const stats = await stat(folder).catch(() => null)
@@ -138,30 +141,22 @@ async function checkFolder(given: string, folder: string): Promise<void> {
       fix: 'give the folder that holds config.json and model.safetensors',
     })
   }
-  const hubId = HUB_ID.test(given)
   throw new UserError({
     code: 'MODEL_NOT_FOUND',
     what: `there is no model ${given}`,
-    why: `the folder ${folder} does not exist${hubId ? ', and hub ids are not supported yet' : ''}`,
-    fix: hubId ? `download ${given} and give its folder` : 'give a folder that holds config.json and model.safetensors',
+    why: `the folder ${folder} does not exist`,
+    fix: 'give a folder that holds config.json and model.safetensors, or the id of a model on the hub, such as org/name',
   })
 }
 
 /** The weight files, each with the tensors to take from it; null: all. */
-async function listShards(folder: string): Promise<Map<string, readonly string[] | null>> {
+async function listShards(folder: string, isWanted: (name: string) => boolean): Promise<Map<string, readonly string[] | null>> {
   const present = new Set(await readdir(folder))
   if (present.has(WEIGHTS)) return new Map([[WEIGHTS, null]])
   if (present.has(INDEX))
-    return shardsOfIndex(await requiredJson(join(folder, INDEX), MAX_INDEX_BYTES, 'MODEL_NOT_FOUND', 'MODEL_CORRUPT'), present)
-  const pickled = [...present].find((name) => /^pytorch_model.*\.bin(\.index\.json)?$/.test(name))
-  if (pickled !== undefined) {
-    throw new UserError({
-      code: 'MODEL_UNSUPPORTED',
-      what: `the weights in ${folder} cannot be read`,
-      why: `${pickled} is a PyTorch pickle, and only safetensors files are read`,
-      fix: 'convert to safetensors: load the model with transformers and call save_pretrained',
-    })
-  }
+    return shardsOfIndex(await requiredJson(join(folder, INDEX), MAX_INDEX_BYTES, 'MODEL_NOT_FOUND', 'MODEL_CORRUPT'), present, isWanted)
+  const pickled = [...present].find((name) => PICKLED.test(name))
+  if (pickled !== undefined) throw pickledWeights(folder, pickled)
   throw new UserError({
     code: 'MODEL_NOT_FOUND',
     what: `there are no weights in ${folder}`,
@@ -170,15 +165,41 @@ async function listShards(folder: string): Promise<Map<string, readonly string[]
   })
 }
 
-function shardsOfIndex(index: Record<string, unknown>, present: ReadonlySet<string>): Map<string, string[]> {
+/** Weights that torch.save wrote. */
+export const PICKLED = /^pytorch_model.*\.bin(\.index\.json)?$/
+
+/** @param where a folder or a model on the hub */
+export function pickledWeights(where: string, file: string): UserError {
+  return new UserError({
+    code: 'MODEL_UNSUPPORTED',
+    what: `the weights in ${where} cannot be read`,
+    why: `${file} is a PyTorch pickle, and only safetensors files are read`,
+    fix: 'convert to safetensors: load the model with transformers and call save_pretrained',
+  })
+}
+
+/** The shard of each tensor, as an index file says. @throws UserError MODEL_CORRUPT */
+export function weightMapOf(index: Record<string, unknown>): Map<string, string> {
   const weightMap = index.weight_map
   if (typeof weightMap !== 'object' || weightMap === null || Array.isArray(weightMap)) throw corrupt(INDEX, 'it has no weight_map')
-  const shards = new Map<string, string[]>()
-  for (const [name, file] of Object.entries(weightMap) as [string, unknown][]) {
+  const entries = (Object.entries(weightMap) as [string, unknown][]).map(([name, file]): [string, string] => {
     // A name, never a path: an index must not reach out of its folder.
     if (typeof file !== 'string' || !/^[\w-][\w.-]*\.safetensors$/.test(file)) {
       throw corrupt(INDEX, `it puts ${name} in ${JSON.stringify(file)}, which is not the name of a safetensors file in the same folder`)
     }
+    return [name, file]
+  })
+  return new Map(entries)
+}
+
+function shardsOfIndex(
+  index: Record<string, unknown>,
+  present: ReadonlySet<string>,
+  isWanted: (name: string) => boolean,
+): Map<string, string[]> {
+  const shards = new Map<string, string[]>()
+  for (const [name, file] of weightMapOf(index)) {
+    if (!isWanted(name)) continue
     if (!present.has(file)) {
       throw new UserError({
         code: 'MODEL_NOT_FOUND',

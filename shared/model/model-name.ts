@@ -10,12 +10,12 @@ export interface PublicModelName {
 }
 
 /** A folder of the Hugging Face cache, which holds the hub id and the commit. */
-const CACHED = /(?:^|\/)models--([\w.-]+)--([\w.-]+)\/snapshots\/([0-9a-f]{40})$/
+const CACHED = /(?:^|\/)models--([\w.-]+)\/snapshots\/([0-9a-f]{40})$/
 
 /** @param folder absolute, with / or \ between its parts. */
 export function publicModelName(folder: string): PublicModelName {
   const path = folder.replaceAll('\\', '/').replace(/\/+$/, '')
   const cached = CACHED.exec(path)
-  if (cached) return { baseModel: `${cached[1]}/${cached[2]}`, revision: cached[3] }
+  if (cached) return { baseModel: cached[1].replace('--', '/'), revision: cached[2] }
   return { baseModel: path.slice(path.lastIndexOf('/') + 1) || 'model', revision: null }
 }

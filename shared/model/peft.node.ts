@@ -12,8 +12,10 @@ import { namedAdapters } from './adapter-folders.node.js'
 import { removeAtExit, syncFolder, temporaryPath, writeAtomically } from './atomic-file.node.js'
 import { fromFloat32, toFloat32, type Source } from './dtype.js'
 import type { LinearModule } from './families/family.js'
+import type { HubAccess } from './hub/snapshot.node.js'
 import { requiredJson } from './json-file.node.js'
 import { formatCard, type AdapterCard } from './model-card.js'
+import { findAdapter } from './model-source.node.js'
 import { formatPeftConfig, parsePeftConfig, type PeftConfig, type PeftConfigToWrite } from './peft-config.js'
 import { parseSafetensors, serializeSafetensors, type TensorToWrite } from './safetensors.js'
 
@@ -29,13 +31,19 @@ export interface PeftAdapter extends PeftConfig {
 }
 
 /**
- * Reads an adapter folder; the weights may be F16, BF16, F32 or F64.
+ * Reads an adapter; the weights may be F16, BF16, F32 or F64.
  *
+ * @param nameOrId a PEFT folder, or a hub id
  * @param modulesOf the base model's modules that the adapter's targets select; all of them, and only they, must have A and B.
  * @throws UserError ADAPTER_NOT_FOUND, ADAPTER_CORRUPT, ADAPTER_UNSUPPORTED naming what is not supported, ADAPTER_MISMATCH naming tensors,
- *   and whatever `modulesOf` throws.
+ *   whatever `modulesOf` throws, and what findAdapter throws.
  */
-export async function readPeftAdapter(folder: string, modulesOf: (config: LoraConfig) => readonly LinearModule[]): Promise<PeftAdapter> {
+export async function readPeftAdapter(
+  nameOrId: string,
+  modulesOf: (config: LoraConfig) => readonly LinearModule[],
+  hub?: HubAccess,
+): Promise<PeftAdapter> {
+  const folder = await findAdapter(nameOrId, hub)
   const config = await readPeftConfig(folder)
   const modules = modulesOf(config.lora)
   const tensors = await readWeights(folder)
@@ -43,8 +51,9 @@ export async function readPeftAdapter(folder: string, modulesOf: (config: LoraCo
   return { ...config, tensors }
 }
 
-/** What an adapter folder's config says. @throws UserError ADAPTER_NOT_FOUND, ADAPTER_CORRUPT, ADAPTER_UNSUPPORTED */
-export async function readPeftConfig(folder: string): Promise<PeftConfig> {
+/** What an adapter's config says. @throws UserError ADAPTER_NOT_FOUND, ADAPTER_CORRUPT, ADAPTER_UNSUPPORTED, and what findAdapter throws. */
+export async function readPeftConfig(nameOrId: string, hub?: HubAccess): Promise<PeftConfig> {
+  const folder = await findAdapter(nameOrId, hub)
   const several = namedAdapters(folder)
   if (several.length > 0) throw oneOfSeveral(folder, several)
   const file = join(folder, CONFIG)
