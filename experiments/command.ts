@@ -12,6 +12,7 @@ import { inspectCommand } from './inspect/inspect.js'
 import { runCommand } from './run.js'
 import { listCommand } from './inspect/list.js'
 import { mergeCommand } from './merge.js'
+import { planCommand } from './plan/command.js'
 import { schemaCommand } from './schema.js'
 import { validateCommand } from './validate.js'
 
@@ -19,6 +20,7 @@ import { validateCommand } from './validate.js'
 export const commands: readonly CommandDefinition[] = [
   runCommand,
   validateCommand,
+  planCommand,
   schemaCommand,
   listCommand,
   inspectCommand,

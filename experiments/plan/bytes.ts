@@ -1,0 +1,169 @@
+/**
+ * @file What one client sends and gets in a round, message by message, as the client and the server make them. Pure.
+ */
+import type { Config } from '../../shared/config/schema.js'
+import type { CodedMoments, MessageOf, TensorMap } from '../../shared/protocol/messages.js'
+import type { BatchSize } from './flops.js'
+import { Lengths, messageTraffic, type Traffic } from './wire.js'
+
+/** What a client does in a round. */
+export interface RoundWork {
+  /** From 1; 0 is the evaluation before training. */
+  readonly round: number
+  /** The micro-batches of each local step. */
+  readonly steps: readonly (readonly BatchSize[])[]
+  /** The batches of its held-out rows; null in a round without evaluation. */
+  readonly evaluation: readonly BatchSize[] | null
+}
+
+export interface WireSetting {
+  readonly config: Config
+  readonly hiddenSize: number
+  /** Whether clients send activations; else they hold the whole model. */
+  readonly isSplit: boolean
+  /** Name and shape of every adapter tensor that clients hold. */
+  readonly adapter: ReadonlyMap<string, readonly [number, number]>
+}
+
+const I32_BYTES = 4
+const F32_BYTES = 4
+/** Losses and norms are float64 on the wire unless they happen to be whole. */
+const A_NUMBER = 0.1
+
+/**
+ * Every message of a client's round. The sizes of byte arrays are exact; numbers may be a byte or two shorter on the wire. Not counted, as in
+ * traffic.jsonl: heartbeats, and what is sent again after a broken connection.
+ */
+export function roundTraffic(setting: WireSetting, work: RoundWork): Traffic[] {
+  return [...(work.round === 0 ? [] : training(setting, work)), ...evaluation(setting, work), roundEnd(setting, work.round)]
+}
+
+function training(setting: WireSetting, { round, steps }: RoundWork): Traffic[] {
+  const { config, isSplit } = setting
+  const { local_steps, num_rounds, step_deadline_s, round_deadline_s } = config.federation
+  const place = { round, attempt: 0 }
+  const positions = num_rounds * (local_steps ?? steps.length)
+  const start = (lengths: Lengths): MessageOf<'round-start'> => ({
+    type: 'round-start',
+    ...place,
+    adapter: adapterOf(setting, lengths),
+    // Before the first round there are none.
+    moments: round === 1 ? null : momentsOf(setting, lengths),
+    keep_from: config.federation.optimizer_state === 'keep' && round > 1 ? round - 1 : null,
+    steps: steps.length,
+    position: (round - 1) * steps.length,
+    positions,
+    deadlines: { step_s: step_deadline_s, round_s: round_deadline_s },
+  })
+  const end = (lengths: Lengths): MessageOf<'adapter'> => ({
+    type: 'adapter',
+    ...place,
+    adapter: adapterOf(setting, lengths),
+    moments: momentsOf(setting, lengths),
+    steps: steps.length,
+    seconds: { compute: A_NUMBER, wait: A_NUMBER, network: A_NUMBER },
+  })
+  return [
+    counted(setting, 'server', start),
+    ...steps.flatMap((micros, step) => {
+      const tokens = micros.reduce((sum, { scored }) => sum + scored, 0)
+      const isMade = tokens > 0
+      const report = counted(setting, 'client', () => ({
+        ...{ type: 'step' as const, ...place, step, lr: config.train.learning_rate },
+        ...(isMade
+          ? { outcome: 'updated' as const, nll: A_NUMBER, tokens, grad_norm: A_NUMBER }
+          : { outcome: 'no-scored-tokens' as const, nll: null, tokens: 0, grad_norm: null }),
+      }))
+      if (!isSplit || !isMade) return [report]
+      const exchanged = micros.flatMap((size, micro) => [
+        activations(setting, size, { ...place, step, micro }, 'train', tokens),
+        counted(setting, 'server', (lengths) => ({
+          ...{ type: 'gradients' as const, ...place, step, micro, nll: A_NUMBER, tokens: size.scored },
+          hidden: lengths.coded(config.transport.gradient_codec, size.tokens, setting.hiddenSize, 'gradients'),
+        })),
+      ])
+      return [...exchanged, report]
+    }),
+    counted(setting, 'client', end),
+  ]
+}
+
+function evaluation(setting: WireSetting, { round, evaluation: batches }: RoundWork): Traffic[] {
+  if (batches === null) return []
+  const place = { round, attempt: 0 }
+  const sum = (key: keyof BatchSize): number => batches.reduce((total, size) => total + size[key], 0)
+  const exchanged = batches.flatMap((size, step) => [
+    activations(setting, size, { ...place, step, micro: 0 }, 'evaluate', size.scored),
+    counted(setting, 'server', () => ({ type: 'loss' as const, ...place, step, micro: 0, nll: A_NUMBER, tokens: size.scored })),
+  ])
+  return [
+    counted(setting, 'server', (lengths) => ({
+      ...{ type: 'evaluate' as const, ...place, max_batches: setting.config.eval.max_eval_batches },
+      adapter: adapterOf(setting, lengths),
+    })),
+    ...(setting.isSplit ? exchanged : []),
+    counted(setting, 'client', () => ({
+      ...{ type: 'evaluation' as const, ...place, nll: A_NUMBER, tokens: sum('scored') },
+      ...{ bytes: 4 * sum('scored'), rows: sum('batch') },
+    })),
+  ]
+}
+
+function roundEnd(setting: WireSetting, round: number): Traffic {
+  const train_loss = round === 0 ? null : A_NUMBER
+  return counted(setting, 'server', () => ({ type: 'round-end', round, attempt: 0, train_loss, eval_loss: A_NUMBER }))
+}
+
+interface Request {
+  readonly round: number
+  readonly attempt: number
+  readonly step: number
+  readonly micro: number
+}
+
+/** i32 of each row's length, the coded activations, a bit for each token, and i32 of each scored token. */
+function activations(
+  setting: WireSetting,
+  { batch, tokens, scored }: BatchSize,
+  request: Request,
+  purpose: 'train' | 'evaluate',
+  normalizer: number,
+): Traffic {
+  return counted(setting, 'client', (lengths) => ({
+    type: 'activations',
+    ...request,
+    hop: 0,
+    purpose,
+    lengths: lengths.bytes(I32_BYTES * batch),
+    hidden: lengths.coded(setting.config.transport.activation_codec, tokens, setting.hiddenSize, 'activations'),
+    scored: lengths.bytes(Math.ceil(tokens / 8)),
+    targets: lengths.bytes(I32_BYTES * scored),
+    // One without scored tokens is no message that a schema lets pass, and evaluation rows have some.
+    normalizer: Math.max(1, normalizer),
+  }))
+}
+
+function adapterOf({ adapter }: WireSetting, lengths: Lengths): TensorMap {
+  return Object.fromEntries(
+    [...adapter].map(([name, shape]) => [
+      name,
+      { codec: 'fp32', shape: [...shape], bytes: lengths.bytes(F32_BYTES * shape[0] * shape[1]) },
+    ]),
+  )
+}
+
+/** What crosses the wire with an adapter: AdamW's two moments of it, where they are averaged. */
+function momentsOf(setting: WireSetting, lengths: Lengths): CodedMoments | null {
+  const { train, federation } = setting.config
+  if (train.optim !== 'adamw' || federation.optimizer_state !== 'average') return null
+  return { updates: 100, mean: adapterOf(setting, lengths), square: adapterOf(setting, lengths) }
+}
+
+function counted<Message extends Parameters<typeof messageTraffic>[0]>(
+  { config }: WireSetting,
+  from: 'client' | 'server',
+  make: (lengths: Lengths) => Message,
+): Traffic {
+  const lengths = new Lengths()
+  return messageTraffic(make(lengths), from, lengths.all, config.transport.max_chunk_bytes)
+}

@@ -1,0 +1,62 @@
+/**
+ * @file Floating-point operations of a graph's matrix products, as a function of the batch.
+ */
+import type { Graph, NodeRecord } from '../../shared/graph/data.js'
+import { dimProduct, dimSum, evaluateDim, type Bindings, type Dim } from '../../shared/graph/dims.js'
+import { unreachable } from '../../shared/errors.js'
+
+/** Of one micro-batch, as graphs name its dimensions. */
+export interface BatchSize {
+  readonly batch: number
+  /** Slots of a row: the longest row's tokens. */
+  readonly longest: number
+  /** Of all rows, without padding. */
+  readonly tokens: number
+  /** Positions that predict a scored token. */
+  readonly scored: number
+}
+
+/**
+ * Operations of all products in a graph, a multiplication and an addition each: 2 m k n of a gemm [m, k] [k, n]; the same for each leading index of a
+ * matmul; 2 n d V of the head, for n scored positions, width d and vocabulary V. What else there is (norms, softmax, activations) moves memory more
+ * than it computes, and is left out.
+ *
+ * @param rank of every LoRA term.
+ * @returns a polynomial of `batch`, `longest`, `tokens` and `scored`, for `evaluateFlops`.
+ */
+export function productFlops(graph: Graph, rank: number): Dim {
+  return dimSum(graph.nodes.map((node) => nodeFlops(graph, node, rank)))
+}
+
+export function evaluateFlops(flops: Dim, size: BatchSize): number {
+  return evaluateDim(flops, bindingsOf(size))
+}
+
+export function bindingsOf({ batch, longest, tokens, scored }: BatchSize): Bindings {
+  return new Map(Object.entries({ batch, longest, tokens, scored }))
+}
+
+/** A shape with the ranks of LoRA terms filled in. */
+export function withRank(shape: readonly Dim[], rank: number): Dim[] {
+  return shape.map((dim) => (typeof dim === 'string' && /^rank\./.test(dim) ? rank : dim))
+}
+
+function nodeFlops(graph: Graph, { op, inputs, outputs, attributes }: NodeRecord, rank: number): Dim {
+  const shapeOf = (position: number): Dim[] => {
+    const id = inputs[position] ?? unreachable(`${op} without its input ${position}`)
+    return withRank(graph.values[id].shape, rank)
+  }
+  switch (op) {
+    case 'gemm':
+    case 'matmul': {
+      // The result's shape, and the axis that is summed over.
+      const left = shapeOf(0)
+      const inner = left.at(attributes.transposeA === true ? -2 : -1) ?? unreachable('a product of no matrix')
+      return dimProduct([2, ...withRank(graph.values[outputs[0]].shape, rank), inner])
+    }
+    case 'cross_entropy_head':
+      return dimProduct([2, ...shapeOf(0), shapeOf(1)[0]])
+    default:
+      return 0
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * @file Memory of the server and of one client, term by term, in bytes. Pure; every term says what it is made of.
+ */
+import type { Config } from '../../shared/config/schema.js'
+import { graphWeights, type Graph, type ValueId } from '../../shared/graph/data.js'
+import type { BottomGraphs, TopGraphs } from '../../shared/model/stage-graphs.js'
+import { elements } from '../../shared/tensor.js'
+import type { BatchSize } from './flops.js'
+import { peakBytes, valueBytes } from './live-bytes.js'
+import { codedBytes } from './wire.js'
+
+const F32_BYTES = 4
+/** Resident memory of a Node 20 process with this program, ONNX Runtime and one worker, before any model: measured on Linux x64. */
+export const PROCESS_BYTES = 105e6
+
+export interface MemoryTerm {
+  readonly name:
+    | 'process'
+    | 'weights_mapped'
+    | 'weights_prepacked'
+    | 'adapter'
+    | 'gradients'
+    | 'moments'
+    | 'kept_activations'
+    | 'working'
+    | 'transport'
+    | 'replies'
+  readonly bytes: number
+  /** What it is the size of. */
+  readonly of: string
+}
+
+export interface NodeMemory {
+  readonly terms: readonly MemoryTerm[]
+  readonly total_bytes: number
+}
+
+export interface MemorySetting {
+  readonly config: Config
+  readonly hiddenSize: number
+  readonly clients: number
+  /** The largest micro-batch. */
+  readonly size: BatchSize
+  /** Values of the adapter of each side; a side without blocks has none. */
+  readonly adapterParameters: { readonly client: number; readonly server: number }
+}
+
+/**
+ * A client of a split run:
+ * process          PROCESS_BYTES
+ * weights_mapped   4 for each value of its frozen weights, which are mapped from files and shared by all processes of a machine
+ * adapter          4 P for P values of its adapter
+ * gradients        4 P
+ * moments          8 P for AdamW's two, none for sgd
+ * kept_activations what `partition` keeps of the forward pass for the backward pass, at the size of the largest micro-batch
+ * working          the most that lives at once beside that, in forward, backward or evaluation (`peakBytes`)
+ * transport        the larger of a message of activations and one of the adapter with its moments, twice: coded, and packed in waiting chunks;
+ *                  and the gradient that comes back, coded and decoded
+ */
+export function splitClientMemory(setting: MemorySetting, graphs: BottomGraphs): NodeMemory {
+  const { config, size, hiddenSize, adapterParameters } = setting
+  const rank = config.lora.r
+  const kept = graphs.saved.reduce((sum, name) => sum + valueBytes(graphs.forward, outputId(graphs.forward, name), size, rank), 0)
+  const peaks = [graphs.forward, graphs.backward].map((graph) => peakBytes(graph, size, rank) - kept)
+  const { activation_codec, gradient_codec } = config.transport
+  const message = codedBytes(activation_codec, size.tokens, hiddenSize, 'activations')
+  const gradient = codedBytes(gradient_codec, size.tokens, hiddenSize, 'gradients') + F32_BYTES * size.tokens * hiddenSize
+  return node([
+    ...side(setting, adapterParameters.client, [graphs.forward, graphs.backward]),
+    { name: 'kept_activations', bytes: kept, of: 'what the forward pass keeps for the backward pass' },
+    {
+      name: 'working',
+      bytes: Math.max(0, ...peaks, peakBytes(graphs.evaluation, size, rank)),
+      of: 'values that live at once while it computes',
+    },
+    { name: 'transport', bytes: 2 * Math.max(message, adapterMessage(setting)) + gradient, of: 'messages being packed, sent and read' },
+  ])
+}
+
+/** A client that holds the whole model: as `splitClientMemory`, with loss and backward in one program, and the adapter as its only message. */
+export function wholeClientMemory(setting: MemorySetting, graphs: TopGraphs): NodeMemory {
+  return node([
+    ...side(setting, setting.adapterParameters.client, [graphs.training]),
+    working(setting, graphs),
+    { name: 'transport', bytes: 2 * adapterMessage(setting), of: 'messages being packed, sent and read' },
+  ])
+}
+
+/**
+ * The server of a split run with K clients:
+ * process, weights_mapped, working as a client's. Forward, loss and backward are one program, so nothing is kept between calls.
+ * weights_prepacked  4 for each value of a weight, for each way round (as it is, or transposed) that a product of the training program takes it:
+ *                    prepacking copies it so
+ * adapter            4 (P + Q) for Q values of the top's adapter, and P of the clients'; K copies of Q if the top is replicated
+ * gradients          4 Q for each client whose step waits for the others (joint), else 4 Q
+ * moments            8 Q for AdamW, K times if replicated; and 8 P where the clients' moments are averaged
+ * transport          for each client the activations that wait for their turn, packed and decoded, and the last gradients, kept for repeats
+ * replies            for each client the adapter, and moments that are averaged, that it sends at the round's end, as packed and as read
+ */
+export function splitServerMemory(setting: MemorySetting, graphs: TopGraphs): NodeMemory {
+  const { config, clients, size, hiddenSize, adapterParameters } = setting
+  const { client: ofClients, server: ofServer } = adapterParameters
+  const { top } = config.federation
+  const copies = top === 'replicated' ? clients : 1
+  const { activation_codec, gradient_codec } = config.transport
+  const inbound = codedBytes(activation_codec, size.tokens, hiddenSize, 'activations') + F32_BYTES * size.tokens * hiddenSize
+  const kept = codedBytes(gradient_codec, size.tokens, hiddenSize, 'gradients')
+  return node([
+    processTerm(),
+    mapped([graphs.training]),
+    { name: 'weights_prepacked', bytes: prepackedBytes(graphs.training), of: 'weights as the training program lays them out' },
+    { name: 'adapter', bytes: F32_BYTES * (ofClients + copies * ofServer), of: "the clients' adapter and the top's" },
+    { name: 'gradients', bytes: F32_BYTES * (top === 'joint' ? clients : 1) * ofServer, of: "gradients of the top's adapter" },
+    { name: 'moments', bytes: momentBytes(config, copies * ofServer) + sentMomentBytes(setting), of: 'moments of adapters' },
+    working(setting, graphs),
+    { name: 'transport', bytes: clients * (inbound + kept), of: 'activations that wait, and answers kept for repeats' },
+    replies(setting),
+  ])
+}
+
+/** A server of clients that hold the whole model: it only averages. */
+export function averagingServerMemory(setting: MemorySetting): NodeMemory {
+  const { client } = setting.adapterParameters
+  return node([
+    processTerm(),
+    { name: 'adapter', bytes: F32_BYTES * client, of: "the clients' adapter" },
+    { name: 'moments', bytes: sentMomentBytes(setting), of: 'moments of adapters' },
+    replies(setting),
+  ])
+}
+
+/**
+ * What products of prepacked weights take: 4 bytes for each value of a weight, once for each way round in which a product has it as an operand.
+ * The head counts as one product. Source: measured, ARCHITECTURE.md, Engines.
+ */
+export function prepackedBytes(graph: Graph): number {
+  const layouts = new Map<string, number>()
+  for (const { op, inputs, attributes } of graph.nodes) {
+    if (!['gemm', 'matmul', 'cross_entropy_head'].includes(op)) continue
+    for (const [position, id] of inputs.entries()) {
+      const value = id === null ? undefined : graph.values[id]
+      if (value?.source.kind !== 'weight' || value.shape.length < 2) continue
+      const isTransposed = op === 'cross_entropy_head' || (position === 0 ? attributes.transposeA : attributes.transposeB) === true
+      layouts.set(`${value.source.name} ${isTransposed}`, F32_BYTES * elements(value.shape as readonly number[]))
+    }
+  }
+  return [...layouts.values()].reduce((sum, bytes) => sum + bytes, 0)
+}
+
+/** 4 bytes for each value of the frozen weights of these graphs. */
+export function weightBytes(graphs: readonly Graph[]): number {
+  const shapes = new Map(graphs.flatMap((graph) => [...graphWeights(graph)].map(([name, { shape }]) => [name, shape as readonly number[]])))
+  return [...shapes.values()].reduce((sum, shape) => sum + F32_BYTES * elements(shape), 0)
+}
+
+function side({ config }: MemorySetting, parameters: number, graphs: readonly Graph[]): MemoryTerm[] {
+  return [
+    processTerm(),
+    mapped(graphs),
+    { name: 'adapter', bytes: F32_BYTES * parameters, of: 'its adapter' },
+    { name: 'gradients', bytes: F32_BYTES * parameters, of: 'gradients of its adapter' },
+    { name: 'moments', bytes: momentBytes(config, parameters), of: 'moments of its adapter' },
+  ]
+}
+
+const processTerm = (): MemoryTerm => ({ name: 'process', bytes: PROCESS_BYTES, of: 'program and engine before any model' })
+const mapped = (graphs: readonly Graph[]): MemoryTerm => ({
+  name: 'weights_mapped',
+  bytes: weightBytes(graphs),
+  of: 'frozen weights, mapped from files',
+})
+
+function working({ config, size }: MemorySetting, { training, evaluation }: TopGraphs): MemoryTerm {
+  const bytes = Math.max(...[training, evaluation].map((graph) => peakBytes(graph, size, config.lora.r)))
+  return { name: 'working', bytes, of: 'values that live at once while it computes' }
+}
+
+function replies(setting: MemorySetting): MemoryTerm {
+  return { name: 'replies', bytes: setting.clients * 2 * adapterMessage(setting), of: "the clients' adapters at a round's end" }
+}
+
+/** 8 bytes for each value that AdamW trains. */
+function momentBytes({ train }: Config, parameters: number): number {
+  return train.optim === 'adamw' ? 2 * F32_BYTES * parameters : 0
+}
+
+/** Of the clients' adapter, where moments travel with it. */
+function sentMomentBytes({ config, adapterParameters }: MemorySetting): number {
+  return config.federation.optimizer_state === 'average' ? momentBytes(config, adapterParameters.client) : 0
+}
+
+function adapterMessage(setting: MemorySetting): number {
+  return F32_BYTES * setting.adapterParameters.client + sentMomentBytes(setting)
+}
+
+function outputId(graph: Graph, name: string): ValueId {
+  return graph.outputs.get(name)!
+}
+
+function node(terms: readonly MemoryTerm[]): NodeMemory {
+  return { terms, total_bytes: terms.reduce((sum, { bytes }) => sum + bytes, 0) }
+}

@@ -1,0 +1,81 @@
+/**
+ * @file What clients do in each round: the sizes of their micro-batches, from their rows where there are any, else from the config's bounds.
+ */
+import { dataFromRows, type ClientData } from '../../client/data.js'
+import type { Config } from '../../shared/config/schema.js'
+import type { Batch } from '../../shared/train/batch.js'
+import type { ClientRows } from '../../shared/train/rows.js'
+import type { RoundWork } from './bytes.js'
+import type { BatchSize } from './flops.js'
+
+/** A client's micro-batches in any round. */
+export interface ClientWork {
+  /** Local steps of a round. */
+  readonly localSteps: number
+  inRound(round: number): RoundWork
+}
+
+/** The same batches that a run makes: they are a function of the seed, the client's id, the round and the step. */
+export function workOfRows(config: Config, client: string, rows: ClientRows): ClientWork {
+  const data: ClientData = dataFromRows(rows, client, config)
+  const localSteps = localStepsOf(config, data.examples)
+  const evaluation = [...data.evaluation(config.eval.max_eval_batches)].map(({ batch }) => sizeOf(batch))
+  const rounds = new Map<number, RoundWork>()
+  const made = (round: number): RoundWork => ({
+    round,
+    steps: round === 0 ? [] : Array.from({ length: localSteps }, (_, step) => data.localStep(round, step, localSteps).map(sizeOf)),
+    evaluation: isEvaluated(config, round) ? evaluation : null,
+  })
+  return {
+    localSteps,
+    inRound(round) {
+      const work = rounds.get(round) ?? made(round)
+      rounds.set(round, work)
+      return work
+    },
+  }
+}
+
+/**
+ * As much as there can be: every row is `max_length` long, and all of its tokens but the first are scored.
+ * @param maxPositions of the model.
+ * @returns null where the rows decide how many steps there are.
+ */
+export function workAtMost(config: Config, maxPositions: number): ClientWork | null {
+  const localSteps = config.federation.local_steps
+  if (localSteps === null) return null
+  const size = largestBatch(config, maxPositions)
+  const micros = Array.from({ length: config.train.gradient_accumulation_steps }, () => size)
+  const batches = config.eval.max_eval_batches
+  return {
+    localSteps,
+    inRound: (round) => ({
+      round,
+      steps: round === 0 ? [] : Array.from({ length: localSteps }, () => micros),
+      // How many held-out rows there are only the data tells.
+      evaluation: isEvaluated(config, round) && batches !== null ? Array.from({ length: batches }, () => size) : null,
+    }),
+  }
+}
+
+export function largestBatch({ train, data }: Config, maxPositions: number): BatchSize {
+  const [batch, longest] = [train.per_device_train_batch_size, Math.min(data.max_length, maxPositions)]
+  return { batch, longest, tokens: batch * longest, scored: batch * (longest - 1) }
+}
+
+/** Before training, every `every_rounds`-th round, and the last one. */
+export function isEvaluated({ eval: { every_rounds }, federation }: Config, round: number): boolean {
+  if (federation.fraction_evaluate === 0) return false
+  return round % every_rounds === 0 || round === federation.num_rounds
+}
+
+/** With `local_epochs` ceil(examples / rows of a step) * epochs. */
+function localStepsOf({ federation, train }: Config, examples: number): number {
+  const rowsPerStep = train.per_device_train_batch_size * train.gradient_accumulation_steps
+  return federation.local_steps ?? Math.ceil(examples / rowsPerStep) * (federation.local_epochs ?? 1)
+}
+
+function sizeOf({ lengths, targets }: Batch): BatchSize {
+  const longest = lengths.reduce((most, length) => Math.max(most, length), 0)
+  return { batch: lengths.length, longest, tokens: lengths.reduce((sum, length) => sum + length, 0), scored: targets.data.length }
+}
