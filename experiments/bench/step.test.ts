@@ -5,23 +5,35 @@ import { closeBeforeExit } from '../../shared/exit.node.js'
 import { measureStep } from './step.js'
 
 const TINY = { model_type: 'gpt2', vocab_size: 50, n_positions: 16, n_embd: 16, n_layer: 2, n_head: 2 }
+const TINY_LLAMA = {
+  model_type: 'llama',
+  vocab_size: 50,
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+}
 
 async function folders(): Promise<string[]> {
   return (await readdir(tmpdir())).filter((name) => name.startsWith(`cutlayer-bench-${process.pid}-`))
 }
 
 test.each([
-  { seq: 16, scored: 1 },
-  { seq: 16, scored: 0.25 },
-  { seq: 2, scored: 0 },
-])('times steps of a model of any shape, $seq tokens with $scored scored, and removes its weights', async ({ seq, scored }) => {
-  const { stepMs, peakMegabytes } = await measureStep({ source: { config: TINY }, batch: 2, seq, scored, threads: 1 })
-  expect(stepMs).toHaveLength(7)
-  expect([...stepMs]).toEqual([...stepMs].sort((a, b) => a - b))
-  expect(stepMs[0]).toBeGreaterThan(0)
-  expect(peakMegabytes).toBeGreaterThan(10)
-  expect(await folders()).toEqual([])
-})
+  { config: TINY, seq: 16, scored: 1 },
+  { config: TINY_LLAMA, seq: 16, scored: 0.25 },
+  { config: TINY, seq: 2, scored: 0 },
+])(
+  'times steps of a $config.model_type of any shape, $seq tokens with $scored scored, and removes its weights',
+  async ({ config, seq, scored }) => {
+    const { stepMs, peakMegabytes } = await measureStep({ source: { config }, batch: 2, seq, scored, threads: 1 })
+    expect(stepMs).toHaveLength(7)
+    expect([...stepMs]).toEqual([...stepMs].sort((a, b) => a - b))
+    expect(stepMs[0]).toBeGreaterThan(0)
+    expect(peakMegabytes).toBeGreaterThan(10)
+    expect(await folders()).toEqual([])
+  },
+)
 
 test('a measurement that is cut short by the end of the process removes its weights too', async () => {
   const ended: Promise<boolean>[] = []

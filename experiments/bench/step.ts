@@ -7,14 +7,15 @@ import { basename, join } from 'node:path'
 import { z } from 'zod'
 import type { WeightStore } from '../../shared/backend/weights.js'
 import { onnxBackend } from '../../shared/backend/onnx/onnx.node.js'
-import { defineCommand, integerFlag, numberFlag, wordFlag } from '../../shared/command-line/index.node.js'
+import { defineCommand, downloadReport, integerFlag, numberFlag, wordFlag } from '../../shared/command-line/index.node.js'
 import { UserError } from '../../shared/errors.js'
 import { beforeExit } from '../../shared/exit.node.js'
 import { initialAdapter } from '../../shared/model/adapter.js'
-import { gpt2 } from '../../shared/model/families/gpt2.js'
+import { familyOf } from '../../shared/model/families/index.js'
 import type { ModelDefinition } from '../../shared/model/graphs.js'
 import { weightsOfSides } from '../../shared/model/loaded.js'
 import { targetedModules } from '../../shared/model/lora.js'
+import type { HubAccess } from '../../shared/model/hub/snapshot.node.js'
 import { openModel } from '../../shared/model/model.node.js'
 import { openTop } from '../../shared/model/stage.js'
 import { derive } from '../../shared/random.js'
@@ -26,6 +27,18 @@ import { writeRandomWeights } from './random-weights.js'
 const SHAPES = {
   gpt2: { model_type: 'gpt2', vocab_size: 50257, n_embd: 768, n_layer: 12, n_head: 12 },
   'gpt2-medium': { model_type: 'gpt2', vocab_size: 50257, n_embd: 1024, n_layer: 24, n_head: 16 },
+  'smollm2-135m': {
+    model_type: 'llama',
+    vocab_size: 49152,
+    hidden_size: 576,
+    intermediate_size: 1536,
+    num_hidden_layers: 30,
+    num_attention_heads: 9,
+    num_key_value_heads: 3,
+    max_position_embeddings: 8192,
+    rope_theta: 100000,
+    tie_word_embeddings: true,
+  },
 } as const
 const RANK = 8
 /** The first steps are slower: memory is allocated, and pages of the weights are read. */
@@ -33,8 +46,10 @@ const WARM_UP_STEPS = 2
 const STEPS = 7
 
 interface StepOptions {
-  /** A configuration as config.json has it, whose weights are then random; or the folder of a model. */
-  readonly source: { readonly config: object } | { readonly folder: string }
+  /** A configuration as config.json has it, whose weights are then random; or a model's folder or hub id. */
+  readonly source: { readonly config: object } | { readonly model: string }
+  /** How downloads go. */
+  readonly hub?: HubAccess
   readonly batch: number
   readonly seq: number
   /** Share of positions that carry a label: the last ones. */
@@ -58,8 +73,8 @@ export const benchStepCommand = defineCommand({
   summary: 'time one LoRA training step of a whole model: forward, loss, backward and AdamW',
   example: 'cutlayer bench step --shape gpt2 --batch 4 --seq 128 --threads 2 --format json',
   flags: {
-    '--shape <name>': 'size of the model, whose weights are random: gpt2 or gpt2-medium [gpt2]',
-    '--model <folder>': 'time this model in place of a shape',
+    '--shape <name>': 'size of the model, whose weights are random: gpt2, gpt2-medium or smollm2-135m [gpt2]',
+    '--model <model>': 'time this model, a folder or a hub id, in place of a shape',
     '--batch <rows>': 'rows in a batch [4]',
     '--seq <tokens>': 'tokens in a row [128]',
     '--scored <share>': 'share of the positions that carry a label [1]',
@@ -69,7 +84,7 @@ export const benchStepCommand = defineCommand({
     '--profile <prefix>': "write ONNX Runtime's profiles to files of that prefix",
   },
   options: z.object({
-    shape: wordFlag(['gpt2', 'gpt2-medium']).optional(),
+    shape: wordFlag(['gpt2', 'gpt2-medium', 'smollm2-135m']).optional(),
     model: z.string().optional(),
     batch: integerFlag(1, 1024).default(4),
     seq: integerFlag(2, 1024).default(128),
@@ -82,6 +97,7 @@ export const benchStepCommand = defineCommand({
   async run(context, _, { shape, model, precision, engine, profile, ...options }) {
     if (shape !== undefined && model !== undefined) throw shapeOrModel()
     const name = model ?? shape ?? 'gpt2'
+    const tellDownload = downloadReport(context)
     let bar = context.progress('preparing the model', 0)
     bar.update(0)
     const { stepMs, peakMegabytes } = await measureStep({
@@ -93,7 +109,14 @@ export const benchStepCommand = defineCommand({
         }
         bar.update(done)
       },
-      source: model === undefined ? { config: SHAPES[shape ?? 'gpt2'] } : { folder: model },
+      source: model === undefined ? { config: SHAPES[shape ?? 'gpt2'] } : { model },
+      hub: {
+        signal: context.signal,
+        onEvent(event) {
+          if (event.type === 'begin') bar.finish()
+          tellDownload(event)
+        },
+      },
       ...(profile === undefined ? {} : { profile }),
     })
     bar.finish()
@@ -129,7 +152,7 @@ export async function measureStep(options: StepOptions): Promise<StepTimes> {
   // Also when Ctrl-C ends it.
   const takeBack = beforeExit(cleanUp)
   try {
-    const { model, weights } = await modelAndWeights(options.source, folder)
+    const { model, weights } = await modelAndWeights(options, folder)
     const { family, config } = model
     const modules = targetedModules(family.linears(config), family.defaultTargets)
     const lora = { paths: modules.map(({ path }) => path), scale: 2, dropout: 0 }
@@ -155,12 +178,16 @@ export async function measureStep(options: StepOptions): Promise<StepTimes> {
   }
 }
 
-async function modelAndWeights(source: StepOptions['source'], scratch: string): Promise<{ model: ModelDefinition; weights: WeightStore }> {
+async function modelAndWeights(
+  { source, hub = {} }: StepOptions,
+  scratch: string,
+): Promise<{ model: ModelDefinition; weights: WeightStore }> {
   if ('config' in source) {
-    const model = { family: gpt2, config: gpt2.parse(source.config) }
+    const family = familyOf(source.config)
+    const model = { family, config: family.parse(source.config) }
     return { model, weights: await writeRandomWeights(scratch, model) }
   }
-  const { definition, weights } = await openModel(source.folder)
+  const { definition, weights } = await openModel(source.model, { hub })
   return { model: definition, weights: await weights(weightsOfSides(definition, null).bottom) }
 }
 
