@@ -6,10 +6,12 @@ import { loadClientRows } from '../datasets/load.js'
 import { parseConfig } from '../shared/config/parse.js'
 import { ClientConfig, clientConfigOf } from '../shared/config/schema.js'
 import { type UserError } from '../shared/errors.js'
+import { modelDigest } from '../shared/model/digest.js'
 import { openModel } from '../shared/model/model.node.js'
 import { createTokenizer } from '../shared/model/tokenizer.js'
 import { tinyTokenizer, tinyTokenizerFiles } from '../shared/model/testing/tokenizer.js'
 import type { Part } from '../shared/protocol/messages.js'
+import type { FileSource } from './file-requests.js'
 import { openData, openRunModel, withoutRows, type DataChoice } from './equipment.node.js'
 
 let folder: string
@@ -139,19 +141,26 @@ test('what is wrong with a row stays with the client, what is wrong with the mod
   expect(withoutRows(modelError as UserError)).toBe(modelError)
 })
 
-test('a model that is not the shipped one must be given by hand', async () => {
+test('without a folder the shipped model is taken if it is the server’s, and the server is asked for any other', async () => {
   const { digest, definition, architecture } = await openModel(null)
-  const card = {
-    name: 'some-model',
-    digest: digest.model,
-    family: definition.family.name,
-    layers: architecture.layers,
-    hidden_size: architecture.hiddenSize,
-    tensors: {},
+  const tensors = Object.fromEntries(digest.tensors)
+  const layers = architecture.layers
+  const card = { name: 'some', digest: digest.model, family: definition.family.name, layers, hidden_size: architecture.hiddenSize, tensors }
+  const limits = { max_chunk_bytes: 2 ** 20, max_message_bytes: 2 ** 28, heartbeat_s: 5 }
+  const config = clientConfigOf(parseConfig({}))
+  const asked: string[] = []
+  const files: FileSource = {
+    async list() {
+      asked.push('list')
+      throw new Error('no more is needed here')
+    },
+    piece: async () => new Uint8Array(0),
   }
-  expect((await openRunModel(card, null)).digest.model).toBe(digest.model)
-  await expect(openRunModel({ ...card, digest: 'f'.repeat(64) }, null)).rejects.toMatchObject({
-    code: 'MODEL_NOT_FOUND',
-    fix: 'give the folder of some-model with --model',
-  })
+  expect((await openRunModel({ model: card, limits, config }, null, files)).digest.model).toBe(digest.model)
+  expect(asked).toEqual([])
+  const other = { name: 'wte', dtype: 'F32', shape: [1], bytesSha256: 'f'.repeat(64) }
+  const { model: otherDigest, tensors: otherTensors } = await modelDigest([other])
+  const otherCard = { ...card, digest: otherDigest, tensors: Object.fromEntries(otherTensors) }
+  await expect(openRunModel({ model: otherCard, limits, config }, null, files)).rejects.toThrow('no more is needed here')
+  expect(asked).toEqual(['list'])
 })

@@ -6,27 +6,44 @@ import { isOwnModule } from '../shared/config/own-path.js'
 import type { ClientConfig } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
 import { checkRowsFit } from '../shared/model/fit.js'
-import type { LoadedModel } from '../shared/model/loaded.js'
-import { openModel, type ModelFolder } from '../shared/model/model.node.js'
+import type { HubAccess } from '../shared/model/hub/snapshot.node.js'
+import { cutOfRun, weightsOfSides, type LoadedModel } from '../shared/model/loaded.js'
+import { isOnHub } from '../shared/model/model-source.node.js'
+import { openModel, type ModelFolder, type ModelShare } from '../shared/model/model.node.js'
 import type { Tokenizer } from '../shared/model/tokenizer.js'
-import type { MessageOf, ModelCard, Part } from '../shared/protocol/messages.js'
+import type { MessageOf, Part } from '../shared/protocol/messages.js'
 import type { ClientRows } from '../shared/train/rows.js'
 import { dataFromRows, type ClientData } from './data.js'
+import { fetchModel, type FetchProgress } from './fetched-model.node.js'
+import type { FileSource } from './file-requests.js'
 
 /**
- * The model in `folder`; without one the shipped model, if it is the server's. What a server names is never opened.
- * @throws UserError MODEL_NOT_FOUND, and what `openModel` throws.
+ * The model that this client was given, a folder or a hub id, of which only its side of the cut is read and downloaded; without one the shipped
+ * model, if it is the server's, else what the cache has of it, and the rest from the server.
+ * A path that the server names is never opened.
+ * @throws UserError what `openModel` throws of a folder, and `fetchModel`.
  */
-export async function openRunModel(card: ModelCard, folder: string | null): Promise<ModelFolder> {
-  if (folder !== null) return openModel(folder)
-  const shipped = await openModel(null)
-  if (shipped.digest.model === card.digest) return shipped
-  throw new UserError({
-    code: 'MODEL_NOT_FOUND',
-    what: `the model of this run, ${card.name}, is not known to this client`,
-    why: `its digest is ${card.digest.slice(0, 16)}, and that of the model shipped with cutlayer is ${shipped.digest.model.slice(0, 16)}`,
-    fix: `give the folder of ${card.name} with --model`,
-  })
+export async function openRunModel(
+  welcome: Pick<MessageOf<'welcome'>, 'model' | 'limits' | 'config'>,
+  nameOrId: string | null,
+  files: FileSource,
+  onProgress?: (progress: FetchProgress) => void,
+  hub: HubAccess = {},
+): Promise<ModelFolder> {
+  if (nameOrId !== null) {
+    const { config, model: card } = welcome
+    const names: ModelShare['names'] = (definition) => {
+      const architecture = definition.family.architecture(definition.config)
+      return weightsOfSides(definition, cutOfRun({ architecture }, config.split)).bottom
+    }
+    // The revision is that of the server's model; a folder has none.
+    const revision = (await isOnHub(nameOrId)) ? config.model.revision : 'main'
+    return openModel(nameOrId, { revision, share: { names, card }, hub })
+  }
+  // It is as good as any copy; where it is damaged, that is no reason not to take part with another model.
+  const shipped = await openModel(null).catch(() => null)
+  if (shipped?.digest.model === welcome.model.digest) return shipped
+  return fetchModel(welcome, files, onProgress ? { onProgress } : {})
 }
 
 /** Which rows a client is to train on. */

@@ -9,6 +9,7 @@ import { CODECS } from '../shared/protocol/codec/index.js'
 import { checkSameModel, cutOfRun, loraOfRun, weightsOfSides, type LoadedModel } from '../shared/model/loaded.js'
 import { openBottom, openTop, type StageSetting } from '../shared/model/stage.js'
 import type { ClientData } from './data.js'
+import type { FileSource } from './file-requests.js'
 import { splitWorker, wholeWorker } from './steps.js'
 import type { MomentsStore } from './round.js'
 import { train, type TrainerEvent } from './trainer.js'
@@ -24,7 +25,8 @@ export interface JoinOptions<Model extends ClientModel> {
   readonly backend: Backend
   /** Worker of the backend that this client's programs live in. */
   readonly lane: number
-  openModel(welcome: MessageOf<'welcome'>): Promise<Model>
+  /** @param files the model's files at the server, for a client that lacks them */
+  openModel(welcome: MessageOf<'welcome'>, files: FileSource): Promise<Model>
   openData(welcome: MessageOf<'welcome'>, model: Model): Promise<ClientData>
   readonly moments: MomentsStore
   readonly onEvent?: (event: TrainerEvent) => void
@@ -46,9 +48,9 @@ export function joinRun<Model extends ClientModel>({
     link,
     moments,
     ...(onEvent ? { onEvent } : {}),
-    async equip(welcome, exchange, watch) {
+    async equip(welcome, server, watch) {
       const { config } = welcome
-      const model = await openModel(welcome)
+      const model = await openModel(welcome, server.files)
       const layer = cutOfRun(model, config.split)
       const names = weightsOfSides(model.definition, layer).bottom
       checkSameModel(model, welcome.model, names)
@@ -66,7 +68,7 @@ export function joinRun<Model extends ClientModel>({
       const worker =
         layer === null
           ? wholeWorker(await openTop(setting, null), watch)
-          : splitWorker(await openBottom(setting, layer), exchange, codecs, watch)
+          : splitWorker(await openBottom(setting, layer), server, codecs, watch)
       return { data, worker }
     },
   })

@@ -35,6 +35,7 @@ export class Leaver {
         this.isInStep = false
         break
       case 'welcome':
+      case 'fetch':
       case 'ready':
       case 'evaluate':
       case 'finish':

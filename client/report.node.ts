@@ -5,6 +5,7 @@ import type { EventRecord } from '../shared/command-line/command.node.js'
 import { byteSize, duration, type CommandContext, type Progress } from '../shared/command-line/index.node.js'
 import type { Traffic } from '../shared/protocol/link.js'
 import { whatLeaves } from '../shared/what-leaves.js'
+import { FetchReport } from './fetch-report.node.js'
 import type { TrainerEvent } from './trainer.js'
 
 /** What a client did in a run: `data` of its envelope. */
@@ -33,13 +34,16 @@ export class ClientReport {
   private steps = 0
   private roundStarted = 0
   private isInRound = false
+  private readonly fetching: FetchReport
   private readonly bytes = { up: 0, down: 0 }
   private sums = { run: null as string | null, rounds: 0, steps: 0, examples: 0, tokens: 0, finished: null as string | null }
 
   constructor(
     private readonly context: CommandContext,
     private readonly client: string,
-  ) {}
+  ) {
+    this.fetching = new FetchReport(context)
+  }
 
   traffic({ direction, wireBytes }: Traffic): void {
     this.bytes[direction] += wireBytes
@@ -56,6 +60,11 @@ export class ClientReport {
         this.context.event({ event: 'notice', text: whatLeaves(config) }, whatLeaves(config))
         return this.wait('opening the model and the rows')
       }
+      case 'fetch':
+        this.endBar()
+        this.fetching.hear(event, performance.now())
+        if (event.doneBytes >= event.totalBytes) this.wait('opening the model and the rows')
+        return
       case 'ready': {
         const { examples, tokens, evalExamples } = event.data
         Object.assign(this.sums, { examples, tokens })
@@ -140,6 +149,7 @@ export class ClientReport {
   /** Ends the bar, whatever happened. */
   end(): ClientSummary {
     this.endBar()
+    this.fetching.end()
     const { run, rounds, steps, examples, tokens, finished } = this.sums
     const seconds = Math.round(performance.now() - this.started) / 1000
     return {

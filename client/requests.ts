@@ -3,6 +3,7 @@
  */
 import type { ClientLink } from '../shared/protocol/link.js'
 import type { Activations, Gradients, MessageOf, ServerMessage } from '../shared/protocol/messages.js'
+import { FileRequests, type FileSource } from './file-requests.js'
 import { Mailbox } from './mailbox.js'
 import type { Exchange, Stopwatch } from './steps.js'
 
@@ -25,19 +26,28 @@ export interface Seconds {
 
 export class Requests implements Exchange, Stopwatch {
   private readonly mail = new Mailbox<ServerMessage>()
+  private readonly fileRequests: FileRequests
   private droppedStep: MessageOf<'dropped'> | null = null
   /** Numbers of the work that the server asked for last, and of that which is under way: they differ once it has gone on. */
   private latest = 0
   private running = 0
   private seconds: Seconds = { compute: 0, wait: 0, network: 0 }
 
-  constructor(private readonly link: ClientLink) {}
+  constructor(private readonly link: ClientLink) {
+    this.fileRequests = new FileRequests(link, () => this.checkCurrent())
+  }
+
+  /** The model's files at the server. */
+  get files(): FileSource {
+    return this.fileRequests
+  }
 
   // ---- the server goes on
 
   /** Gives up the work under way: at once if it waits for an answer, else when it next asks for one. @returns a number for the next. */
   supersede(why: string): number {
     this.mail.cancel(new RoundAbandoned(why))
+    this.fileRequests.cancel(new RoundAbandoned(why))
     return ++this.latest
   }
 
@@ -62,7 +72,7 @@ export class Requests implements Exchange, Stopwatch {
 
   /** @returns whether a request waits for this message. */
   offer(message: ServerMessage): boolean {
-    return this.mail.offer(message)
+    return this.fileRequests.offer(message) || this.mail.offer(message)
   }
 
   /** A step was dropped while nothing was asked for: the step's next request meets it. */

@@ -7,6 +7,7 @@ import { UserError, unreachable } from '../shared/errors.js'
 import type { ClientLink } from '../shared/protocol/link.js'
 import type { MessageOf, ServerMessage } from '../shared/protocol/messages.js'
 import type { ClientData } from './data.js'
+import type { FileSource } from './file-requests.js'
 import { Requests, RoundAbandoned } from './requests.js'
 import { makeEvaluation, makeRound, type MomentsStore, type RoundContext } from './round.js'
 import type { Exchange, Stopwatch, Worker } from './steps.js'
@@ -21,13 +22,15 @@ export interface TrainerOptions {
   readonly client: string
   readonly link: ClientLink
   /** Opens model and data. @throws UserError what the client cannot do; the server is told. */
-  equip(welcome: MessageOf<'welcome'>, exchange: Exchange, watch: Stopwatch): Promise<Equipment>
+  equip(welcome: MessageOf<'welcome'>, server: Exchange & { readonly files: FileSource }, watch: Stopwatch): Promise<Equipment>
   readonly moments: MomentsStore
   readonly onEvent?: (event: TrainerEvent) => void
 }
 
 export type TrainerEvent =
   | { readonly kind: 'welcome'; readonly run: string; readonly welcome: MessageOf<'welcome'> }
+  /** Bytes of the files of the model that the client fetches now. */
+  | { readonly kind: 'fetch'; readonly file: string; readonly doneBytes: number; readonly totalBytes: number }
   | { readonly kind: 'ready'; readonly data: ClientData }
   | { readonly kind: 'round'; readonly round: number; readonly steps: number }
   | { readonly kind: 'step'; readonly round: number; readonly step: number; readonly steps: number; readonly loss: number | null }
@@ -98,6 +101,8 @@ class Trainer {
         return this.over.reject(new UserError(message.error))
       case 'gradients':
       case 'loss':
+      case 'model-files':
+      case 'file-piece':
       case 'heartbeat':
         return // an answer to what was given up
       default:

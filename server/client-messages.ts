@@ -5,6 +5,7 @@ import { UserError, unreachable } from '../shared/errors.js'
 import type { ServerLink } from '../shared/protocol/link.js'
 import type { ClientMessage, MessageOf } from '../shared/protocol/messages.js'
 import type { ClientAdapters } from './client-adapters.js'
+import type { ModelDesk } from './model-desk.js'
 import { invalid } from './invalid.js'
 import type { RunObserver } from './observer.js'
 import { isAdapterAwaited, isAwaited, isEvaluationAwaited, isReportAwaited, isStepAwaited, stepsOfClient } from './round-queries.js'
@@ -21,6 +22,7 @@ export interface ClientMessagesOptions {
   readonly adapters: ClientAdapters
   readonly records: RoundRecords
   readonly rounds: RoundRunner
+  readonly desk: ModelDesk
   readonly observer: RunObserver
   readonly onLeave: (client: ClientId, reason: string) => void
   /** What the client sent cannot be used, or the engine failed on it. */
@@ -40,6 +42,9 @@ export class ClientMessages {
     switch (message.type) {
       case 'ready':
         return this.ready(client, message)
+      case 'model-request':
+      case 'file-request':
+        return this.askDesk(client, message)
       case 'activations':
         return this.activations(client, message)
       case 'step':
@@ -67,6 +72,12 @@ export class ClientMessages {
       default:
         return unreachable(`client message ${JSON.stringify(message)}`)
     }
+  }
+
+  private askDesk(client: ClientId, message: MessageOf<'model-request' | 'file-request'>): void {
+    const { desk, roster } = this.options
+    const link = roster.linkOf(client)
+    if (link) desk.ask(client, link, message)
   }
 
   private ready(client: ClientId, { examples, tokens, eval_examples }: MessageOf<'ready'>): void {

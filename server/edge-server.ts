@@ -7,6 +7,7 @@
 import { clientConfigOf, clientCount, type Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
 import type { Architecture } from '../shared/model/families/family.js'
+import type { ServedModel } from '../shared/model/served.node.js'
 import type { TopStage } from '../shared/model/stage.js'
 import type { ServerLink, Traffic } from '../shared/protocol/link.js'
 import { PROTOCOL_VERSION, type ClientMessage, type MessageOf, type ModelCard, type ServerMessage } from '../shared/protocol/messages.js'
@@ -18,6 +19,7 @@ import type { ClientAdapters } from './client-adapters.js'
 import { invalid } from './invalid.js'
 import { guardedObserver, systemClock, type Clock, type RunObserver } from './observer.js'
 import { ClientMessages } from './client-messages.js'
+import { ModelDesk } from './model-desk.js'
 import { OwnAdapters } from './own-adapters.js'
 import { RoundRecords } from './round-records.js'
 import { internalError, RoundRunner } from './round-runner.js'
@@ -33,6 +35,8 @@ export interface EdgeServerOptions {
   readonly run: string
   readonly model: ModelCard
   readonly architecture: Architecture
+  /** The model's files, for clients that lack them. */
+  readonly files?: ServedModel
   /** The top from the cut on; null where clients hold the whole model. */
   readonly top: TopStage | null
   /** The whole adapter that training starts from. The top's part of it is the server's, all else the clients'. */
@@ -88,7 +92,9 @@ export class EdgeServer {
       adapter: (client) => this.adapter(client),
       onUnusable,
     })
-    this.messages = new ClientMessages({ ...parts, rounds: this.rounds, onLeave: this.lose.bind(this), onUnusable })
+    const desk = new ModelDesk({ model: options.files ?? null, clock, isBusy: () => this.rounds.isBusyWithClients, onUnusable })
+    void this.rounds.finished.catch(() => {}).then(() => desk.close())
+    this.messages = new ClientMessages({ ...parts, desk, rounds: this.rounds, onLeave: this.lose.bind(this), onUnusable })
   }
 
   /** Resolves when the run has finished or was stopped, and clients were told; rejects with what it failed of. */

@@ -76,6 +76,12 @@ export class RoundRunner {
     return this.current
   }
 
+  /** Whether there is a round, or an evaluation: what else goes over the wire should give way to it. */
+  get isBusyWithClients(): boolean {
+    const { kind } = this.current.phase
+    return !this.ended && (kind === 'training' || kind === 'evaluating')
+  }
+
   /** How the run ended; null while it goes on. */
   get end(): RunEnd | null {
     return this.ended

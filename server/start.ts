@@ -6,6 +6,7 @@ import type { WeightStore } from '../shared/backend/weights.js'
 import type { Config } from '../shared/config/schema.js'
 import { initialAdapter } from '../shared/model/adapter.js'
 import { cutOfRun, loraOfRun, modelCardOf, type LoadedModel } from '../shared/model/loaded.js'
+import type { ServedModel } from '../shared/model/served.node.js'
 import { openTop, type TopStage } from '../shared/model/stage.js'
 import type { NamedTensors } from '../shared/tensor.js'
 import { EdgeServer } from './edge-server.js'
@@ -19,6 +20,8 @@ export interface ServerSetup {
   readonly model: LoadedModel
   /** What the top needs, see weightsOfSides; unused where clients hold the whole model. */
   readonly weights: WeightStore
+  /** The model's files, for clients that lack them; without it they are refused. */
+  readonly files?: ServedModel
   readonly backend: Backend
   readonly observer: RunObserver
   readonly token: string | null
@@ -67,6 +70,7 @@ export async function startServer(setup: ServerSetup): Promise<StartedServer> {
     strategy,
     observer: setup.observer,
     token: setup.token,
+    ...(setup.files ? { files: setup.files } : {}),
     ...(setup.clock ? { clock: setup.clock } : {}),
   })
   return {

@@ -2,14 +2,16 @@
  * @file Every message between a client and the edge server: the schema is the type, and lists all that leaves either machine.
  *
  * Order of a run: hello -> welcome | refused; ready; then per round: round-start, (activations -> gradients | dropped, step)*,
- * adapter, evaluate -> (activations -> loss)*, evaluation, round-end; last: finish. `heartbeat` runs beside it all.
+ * adapter, evaluate -> (activations -> loss)*, evaluation, round-end; last: finish. `heartbeat` runs beside it all. A client that lacks the
+ * model asks for it after welcome: model-request -> model-files; (file-request -> file-piece)*.
  */
 import { z } from 'zod'
 import { ClientConfig } from '../config/schema.js'
 import { ERROR_CODES, type ErrorCode } from '../errors.js'
+import { MAX_PIECE_BYTES, ModelFileName } from '../model/model-files.js'
 
 /** Both ends compare this on connect; a change to any message below raises it. */
-export const PROTOCOL_VERSION = 1
+export const PROTOCOL_VERSION = 2
 
 /** Names files and folders, so it holds nothing that their names could not on any system: on Windows no final dot, and no name of a device. */
 export const ClientId = z
@@ -98,6 +100,34 @@ export const Ready = z.object({
   tokens: Count,
   eval_examples: Count,
 })
+
+// ---- the model's files, for a client that lacks them
+
+const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+
+/** Client to server: which files has the model? Asked once on a link. */
+export const ModelRequest = z.object({ type: z.literal('model-request') })
+
+/** Server to client: every file there is, and of which bytes the tensors' digests were made. */
+export const ModelFiles = z.object({
+  type: z.literal('model-files'),
+  files: z.record(ModelFileName, z.object({ bytes: Count, sha256: Sha256 })),
+  /** As the checkpoint stores them; a client finds the digests of `ModelCard.tensors` from these. */
+  tensors: z.record(z.string().max(256), z.object({ dtype: z.string().max(16), shape: Shape, sha256: Sha256 })),
+})
+export type ModelFiles = z.infer<typeof ModelFiles>
+
+/** Client to server: so many bytes of a file that model-files lists. A few may be on their way; they are answered in order. */
+export const FileRequest = z.object({
+  type: z.literal('file-request'),
+  file: ModelFileName,
+  offset: Count,
+  bytes: z.int().positive().max(MAX_PIECE_BYTES),
+})
+export type FileRequest = z.infer<typeof FileRequest>
+
+/** Server to client: exactly the bytes that were asked for. */
+export const FilePiece = z.object({ type: z.literal('file-piece'), file: ModelFileName, offset: Count, bytes: Bytes })
 
 // ---- a round
 
@@ -208,6 +238,8 @@ export const Heartbeat = z.object({ type: z.literal('heartbeat') })
 
 export const ClientMessage = z.discriminatedUnion('type', [
   Hello,
+  ModelRequest,
+  FileRequest,
   Ready,
   Activations,
   StepReport,
@@ -221,6 +253,8 @@ export type ClientMessage = z.infer<typeof ClientMessage>
 export const ServerMessage = z.discriminatedUnion('type', [
   Welcome,
   Refused,
+  ModelFiles,
+  FilePiece,
   RoundStart,
   Gradients,
   Dropped,

@@ -22,6 +22,11 @@ export function trafficKind(message: AnyMessage): TrafficKind {
     case 'round-start':
     case 'adapter':
       return 'adapter'
+    case 'model-request':
+    case 'model-files':
+    case 'file-request':
+    case 'file-piece':
+      return 'weights'
     case 'evaluate':
     case 'loss':
     case 'evaluation':
