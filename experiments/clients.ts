@@ -110,6 +110,8 @@ export function clientProcesses({ config, hosted, threads, url, tokenFile }: Pro
 /** Keeps a client's output in its log, and turns its last line into the error it ended with. */
 async function watch(id: string, child: ChildProcess, logPath: string): Promise<void> {
   const log = createWriteStream(logPath, { flags: 'a' })
+  // A disk that is full ends the run when its own lines cannot be written; a client's words alone are no reason.
+  log.on('error', () => {})
   let last = ''
   child.stdout!.setEncoding('utf8').on('data', (text: string) => {
     log.write(text)

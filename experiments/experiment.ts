@@ -11,6 +11,8 @@ import { concludeRun, doorOf, hostRun, linkLimits, whenAborted, type HostedRun }
 import { fullObserver, type RunObserver } from '../server/observer.js'
 import { listen } from '../server/socket.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
+import { UserError } from '../shared/errors.js'
+import type { HubEvent } from '../shared/model/hub/snapshot.node.js'
 import type { RunGroup } from '../shared/run-records.js'
 import { checkRows } from './check-rows.js'
 import { clientProcesses, memoryClients, type RunningClients } from './clients.js'
@@ -24,6 +26,8 @@ export interface ExperimentOptions {
   readonly argv?: readonly string[]
   /** Is told what happens, as it happens: rounds, steps, events, traffic, adapters. Only what it has a function for. */
   readonly watcher?: Partial<RunObserver>
+  /** Hears of a hub model's download. */
+  readonly onDownload?: (event: HubEvent) => void
   /** Ends the run after the step under way; what was trained stays. */
   readonly signal?: AbortSignal
   /** Told once the run's folder exists. */
@@ -38,7 +42,7 @@ export interface ExperimentOptions {
  *   if it comes before there is a folder.
  */
 export async function runExperiment(config: Config, options: ExperimentOptions = {}): Promise<RunResult> {
-  const { argv = [], watcher = {}, signal, onStart, group } = options
+  const { argv = [], watcher = {}, onDownload, signal, onStart, group } = options
   const cores = availableParallelism()
   const inMemory = config.transport.kind === 'memory'
   const local = inMemory ? Math.min(cores, clientCount(config) + 1) : clientCount(config) + 1
@@ -52,6 +56,7 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
     threads,
     lanes: inMemory ? local : 1,
     watcher: fullObserver(watcher),
+    onDownload,
     signal,
     check: (model) => checkRows(config, model),
   })
@@ -78,13 +83,16 @@ async function overMemory(setup: Setup, signal: AbortSignal | undefined): Promis
 
 async function overSockets(setup: Setup, token: string, signal: AbortSignal | undefined): Promise<void> {
   const { hosted } = setup
-  const secret = await mkdtemp(join(tmpdir(), 'cutlayer-'))
-  const forget = (): void => rmSync(secret, { recursive: true, force: true })
+  let secret: string | null = null
+  const forget = (): void => {
+    if (secret !== null) rmSync(secret, { recursive: true, force: true })
+  }
   // Also when Ctrl-C is pressed twice.
   process.once('exit', forget)
   try {
+    secret = await mkdtemp(join(tmpdir(), 'cutlayer-')).catch(refuseTemporary)
     const tokenFile = join(secret, 'token')
-    await writeFile(tokenFile, token, { mode: 0o600 })
+    await writeFile(tokenFile, token, { mode: 0o600 }).catch(refuseTemporary)
     const { attach: onLink, screen, onConnection } = doorOf(hosted)
     const listening = await listen({
       host: '127.0.0.1',
@@ -104,6 +112,18 @@ async function overSockets(setup: Setup, token: string, signal: AbortSignal | un
     forget()
     process.off('exit', forget)
   }
+}
+
+function refuseTemporary(cause: Error): never {
+  throw new UserError(
+    {
+      code: 'OUTPUT_UNWRITABLE',
+      what: 'the token that clients show cannot be written to the temporary folder',
+      why: cause.message,
+      fix: 'make room there and make it writable, or name another folder in TMPDIR',
+    },
+    { cause },
+  )
 }
 
 /** Waits for the server; a client that fails before training begins ends the run with its error, and so does the first to fail if all do. */

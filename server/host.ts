@@ -79,6 +79,7 @@ export async function hostRun({ config, argv, token, group, threads, lanes, watc
   const backend = openBackend(config.model.engine, { threads, lanes })
   const files: { close(): void }[] = []
   const closeFiles = (): void => files.forEach((file) => file.close())
+  let made: RunDirectory | null = null
   try {
     const directory = createRunDirectory({
       outputDir: config.output.output_dir,
@@ -100,6 +101,7 @@ export async function hostRun({ config, argv, token, group, threads, lanes, watc
       },
     })
     files.push(directory)
+    made = directory
     const log = fileLog(directory.logFile('server'))
     files.push(log)
     log.info({ model: model.name, digest: model.digest.model }, 'dropout of the frozen base model is not applied')
@@ -147,6 +149,8 @@ export async function hostRun({ config, argv, token, group, threads, lanes, watc
     }
   } catch (error) {
     closeFiles()
+    // Nobody has seen it yet, and nothing has run.
+    made?.remove()
     await backend.dispose()
     throw error
   }

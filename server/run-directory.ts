@@ -44,6 +44,8 @@ export interface RunDirectory {
   /** Path of a log: `server`, or `client-<id>`. */
   logFile(name: string): string
   close(): void
+  /** Takes the folder away, of a run that did not come to begin. */
+  remove(): void
 }
 
 export interface RunFacts {
@@ -139,6 +141,7 @@ export function createRunDirectory({
       isOpen = false
       for (const descriptor of Object.values(files)) closeSync(descriptor)
     },
+    remove: () => rmSync(folder, { recursive: true, force: true }),
   }
 }
 

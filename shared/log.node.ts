@@ -33,12 +33,30 @@ export interface FileLog extends Log {
   close(): void
 }
 
-/** A log that appends JSON lines to a file, whose folder is made if need be; each line is on disk when the call returns. */
+/** A log that appends JSON lines to a file, whose folder is made if need be; each line is on disk when the call returns. @throws UserError RUN_DIR_UNWRITABLE */
 export function fileLog(path: string, environment: NodeJS.ProcessEnv = process.env): FileLog {
   const options = { level: logLevel(environment, 'info'), base: null, redact: SECRETS, timestamp: pino.stdTimeFunctions.isoTime }
   const formatters = { level: (label: string) => ({ level: label }) }
-  const file = pino.destination({ dest: path, sync: true, mkdir: true, append: true })
+  const file = opened(path)
   return Object.assign(pino({ ...options, formatters }, file), { close: () => file.end() })
+}
+
+function opened(path: string): ReturnType<typeof pino.destination> {
+  try {
+    const file = pino.destination({ dest: path, sync: true, mkdir: true, append: true })
+    // What is logged is also told elsewhere; a disk that is full is noticed there.
+    return file.on('error', () => {})
+  } catch (cause) {
+    throw new UserError(
+      {
+        code: 'RUN_DIR_UNWRITABLE',
+        what: "the run's log cannot be written",
+        why: `${path}: ${cause instanceof Error ? cause.message : String(cause)}`,
+        fix: 'set output.output_dir to a folder that you may write to, on a disk with room',
+      },
+      { cause },
+    )
+  }
 }
 
 /** A log that hands on one plain line per entry: `warn: client lost id=client-2 round=3`. Quiet below `warn` unless the environment says otherwise. */

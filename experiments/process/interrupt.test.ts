@@ -6,7 +6,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { parseSafetensors } from '../../shared/model/safetensors.js'
 import { derive } from '../../shared/random.js'
 import { EventLine, Metadata, RoundLine, StepLine, Summary, TrafficLine } from '../../shared/run-records.js'
@@ -74,6 +74,7 @@ async function expectWholeLogs(runDir: string): Promise<RoundLine[]> {
   await linesOf(join(runDir, 'metrics', 'steps.jsonl'), StepLine)
   await linesOf(join(runDir, 'traffic.jsonl'), TrafficLine)
   await linesOf(join(runDir, 'events.jsonl'), EventLine)
+  await linesOf(join(runDir, 'logs', 'server.log'), z.looseObject({ level: z.string() }))
   return linesOf(join(runDir, 'metrics', 'rounds.jsonl'), RoundLine)
 }
 

@@ -53,14 +53,7 @@ export async function writeAtomically<Result>(path: string, write: (handle: File
   const temporary = temporaryPath(path)
   const release = removeAtExit(temporary)
   try {
-    const handle = await open(temporary, 'wx')
-    let result: Result
-    try {
-      result = await write(handle)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
+    const result = await writeToDisk(temporary, write)
     await rename(temporary, path)
     await syncFolder(dirname(path))
     return result
@@ -69,6 +62,36 @@ export async function writeAtomically<Result>(path: string, write: (handle: File
     throw error
   } finally {
     release()
+  }
+}
+
+/** Replaces files of a folder, by name. None is replaced before all are written, so that a full disk leaves all the old ones. */
+export async function replaceFiles(folder: string, files: ReadonlyMap<string, string | Uint8Array>): Promise<void> {
+  const written = [...files.keys()].map((name) => {
+    const path = join(folder, name)
+    const temporary = temporaryPath(path)
+    return { name, path, temporary, release: removeAtExit(temporary) }
+  })
+  try {
+    for (const { name, temporary } of written) await writeToDisk(temporary, (handle) => handle.writeFile(files.get(name)!))
+    for (const { path, temporary } of written) await rename(temporary, path)
+    await syncFolder(folder)
+  } catch (error) {
+    for (const { temporary } of written) await rm(temporary, { force: true })
+    throw error
+  } finally {
+    for (const { release } of written) release()
+  }
+}
+
+async function writeToDisk<Result>(path: string, write: (handle: FileHandle) => Promise<Result>): Promise<Result> {
+  const handle = await open(path, 'wx')
+  try {
+    const result = await write(handle)
+    await handle.sync()
+    return result
+  } finally {
+    await handle.close()
   }
 }
 

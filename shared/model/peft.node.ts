@@ -9,7 +9,7 @@ import { UserError, unreachable } from '../errors.js'
 import { f32, type F32Tensor, type NamedTensors } from '../tensor.js'
 import { checkAdapter, fromPeftKey, listed, parseLoraName, toPeftKey, type LoraConfig } from './adapter.js'
 import { namedAdapters } from './adapter-folders.node.js'
-import { removeAtExit, syncFolder, temporaryPath, writeAtomically } from './atomic-file.node.js'
+import { removeAtExit, replaceFiles, syncFolder, temporaryPath } from './atomic-file.node.js'
 import { fromFloat32, toFloat32, type Source } from './dtype.js'
 import type { LinearModule } from './families/family.js'
 import type { HubAccess } from './hub/snapshot.node.js'
@@ -128,22 +128,19 @@ export interface PeftAdapterToWrite extends PeftConfigToWrite {
 export async function writePeftAdapter(folder: string, adapter: PeftAdapterToWrite): Promise<void> {
   const { baseModel } = adapter
   if (isAbsolute(baseModel) || /^\.|\\|\/.*\//.test(baseModel)) unreachable(`the base model's name ${baseModel} is a path`)
-  const files: [string, string | Uint8Array][] = [
+  const files = new Map<string, string | Uint8Array>([
     [WEIGHTS, serializeSafetensors(tensorsToWrite(adapter.tensors), { format: 'pt' })],
     [CONFIG, formatPeftConfig(adapter)],
     [CARD, formatCard(adapter.card, baseModel)],
-  ]
+  ])
   const target = resolve(folder)
-  const writeInto = async (into: string): Promise<void> => {
-    for (const [name, content] of files) await writeAtomically(join(into, name), (handle) => handle.writeFile(content))
-  }
   try {
-    if (await stat(target).catch(() => null)) return await writeInto(target)
+    if (await stat(target).catch(() => null)) return await replaceFiles(target, files)
     const temporary = temporaryPath(target)
     const release = removeAtExit(temporary)
     try {
       await mkdir(temporary, { recursive: true })
-      await writeInto(temporary)
+      await replaceFiles(temporary, files)
       await rename(temporary, target)
       await syncFolder(dirname(target))
     } catch (error) {
