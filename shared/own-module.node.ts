@@ -47,9 +47,16 @@ export async function importOwnModule(path: string, role: OwnModuleRole): Promis
   } catch (cause) {
     throw notImported(path, role, cause)
   }
-  if (module.default === undefined || module.default === null)
-    throw unusable(path, role, 'it has no default export', `add a default export: ${role.wanted}`)
-  return { path, sha256, value: module.default }
+  const value = defaultOf(module)
+  if (value === undefined || value === null) throw unusable(path, role, 'it has no default export', `add a default export: ${role.wanted}`)
+  return { path, sha256, value }
+}
+
+/** Of a module that a compiler made CommonJS of, Node's default export is all its exports. */
+function defaultOf(module: Readonly<Record<string, unknown>>): unknown {
+  const { default: value } = module
+  const isCompiled = typeof value === 'object' && value !== null && '__esModule' in value && 'default' in value
+  return isCompiled ? value.default : value
 }
 
 /** SHA-256 of a file of the user's own, in hex; null if it cannot be read here. */
@@ -112,6 +119,9 @@ function notImported(path: string, role: OwnModuleRole, cause: unknown): UserErr
   // Before Node 20.19 a .js file outside of a package is not taken for a module, whatever is in it.
   if (extname(path) === '.js' && cause instanceof SyntaxError && /'export'|import statement/.test(message))
     return unusable(path, role, `Node takes it for CommonJS: ${message}`, `name the file ${path.replace(/\.js$/, '.mjs')}`, cause)
+  // Node keeps the place of these to itself, and shows it only where they end the program.
+  if (cause instanceof SyntaxError)
+    return unusable(path, role, `importing it threw SyntaxError: ${message}`, `correct it: node ${path} shows where`, cause)
   return threw(path, role, 'importing it', cause)
 }
 

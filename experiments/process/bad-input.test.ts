@@ -242,6 +242,51 @@ describe('rows', () => {
   })
 })
 
+describe("code of the user's own", () => {
+  const STRATEGY = 'federation.strategy=./own.mjs'
+  const DATA = 'data.dataset=./own.mjs'
+  test.each<[string, string, string | null, Words, number]>([
+    ['a strategy that is not there', STRATEGY, null, ['BAD_STRATEGY', 'there is no such file', 'JavaScript file'], 2],
+    ['a strategy without a default export', STRATEGY, 'export const a = 1', ['BAD_STRATEGY', 'no default export', 'export default {'], 2],
+    ['a strategy that throws as it is imported', STRATEGY, 'null.x', ['BAD_STRATEGY', 'threw TypeError', 'correct ./own.mjs'], 2],
+    ['a strategy that is something else', STRATEGY, 'export default []', ['BAD_STRATEGY', 'called create', 'export default {'], 2],
+    ['a data set that is not there', DATA, null, ['DATA_NOT_FOUND', 'there is no such file', 'JavaScript file'], 4],
+    ['a data set without a default export', DATA, 'export const a = 1', ['DATA_SET_FAILED', 'no default export', 'export default'], 4],
+    ['a data set that throws', DATA, 'export default () => null.x', ['DATA_SET_FAILED', 'threw TypeError', 'correct ./own.mjs'], 4],
+    [
+      'a data set of ill-formed rows',
+      DATA,
+      "export default [{ text: 'a' }, { text: 1 }]",
+      ['DATA_ROW_INVALID', 'row 2', 'write {"text"'],
+      4,
+    ],
+    ['a data set without rows', DATA, 'export default []', ['DATA_EMPTY', 'gives none', 'yield'], 4],
+  ])('%s', async (_, override, code, words, status) => {
+    await rm('own.mjs', { force: true })
+    if (code !== null) await writeFile('own.mjs', code)
+    const overrides = override === DATA ? [override, 'data.path=null'] : [override]
+    expectRefusal(await type('run', 'good.yaml', ...overrides), expectationOf(words, status))
+    await expectNothingWritten()
+  })
+
+  test.each<[string, Words]>([
+    ['data.path=./rows.js', ['CONFIG_VALUE', 'a JSONL or CSV file (data.dataset takes code)', 'data.path']],
+    ['data.eval_path=./rows.mjs', ['CONFIG_VALUE', 'a JSONL or CSV file (data.dataset takes code)', 'data.eval_path']],
+    ['federation.strategy=./mine', ['CONFIG_VALUE', 'fedavg, or a file such as ./my-strategy.js', 'federation.strategy']],
+    ['federation.strategy_options.mu=1', ['CONFIG_VALUE', 'the strategy fedavg has no options', 'federation.strategy_options']],
+  ])('where it cannot be: %s', async (override, words) => {
+    expectRefusal(await type('run', 'good.yaml', override), expectationOf(words, 5))
+    await expectNothingWritten()
+  })
+
+  test('options that a strategy does not take', async () => {
+    await writeFile('own.mjs', "export default { options: { parse() { throw new Error('mu: missing') } }, create() {} }")
+    const refused = await type('run', 'good.yaml', STRATEGY, 'federation.strategy_options.nu=1')
+    expectRefusal(refused, expectationOf(['CONFIG_VALUE', 'mu: missing', 'correct federation.strategy_options'], 5))
+    await expectNothingWritten()
+  })
+})
+
 describe('a server that runs', () => {
   const TOKEN = 'open-sesame'
   let server: Program

@@ -61,6 +61,39 @@ describe('a strategy that fails in its second round ends the run with what it di
   })
 })
 
+describe('Node cannot import every file, and it is told why, and what helps:', () => {
+  const good = 'export default { create: () => ({ aggregate: (replies, { average }) => ({ adapter: average() }) }) }'
+  const withoutDetection = { NODE_OPTIONS: '--no-experimental-detect-module --no-experimental-require-module' }
+  const validate = async (file: string, code: string, env: NodeJS.ProcessEnv = {}) => {
+    await writeFile(workshop.at(file), code)
+    const config = await workshop.config('validated.yaml', { federation: { num_clients: 2, strategy: file } })
+    return startProgram(['validate', config], { cwd: workshop.folder, env: { ...workshop.environment, ...env } }).ended
+  }
+
+  test('a mistake in JavaScript', async () => {
+    const { status, envelope } = await validate('mistaken.mjs', 'export default {\n  create() {},,\n}')
+    expect(status).toBe(2)
+    expect(envelope.error).toMatchObject({
+      why: expect.stringMatching(/^importing it threw SyntaxError: /) as string,
+      fix: 'correct it: node mistaken.mjs shows where',
+    })
+  })
+
+  test('a module called .js where Node takes that for CommonJS', async () => {
+    const { status, envelope } = await validate('module.js', good, withoutDetection)
+    expect([status, envelope.error!.fix]).toEqual([2, 'name the file module.mjs'])
+    expect((await validate('module.mjs', good, withoutDetection)).status).toBe(0)
+  })
+
+  test('TypeScript where Node does not run it', async () => {
+    const typed = good.replace('replies,', 'replies: readonly unknown[],').replace('{ average }', '{ average }: { average(): unknown }')
+    const { status, envelope } = await validate('typed.mts', typed)
+    const stripsTypes = 'typescript' in process.features && process.features.typescript !== false
+    expect(status).toBe(stripsTypes ? 0 : 2)
+    if (!stripsTypes) expect(envelope.error!.why).toContain('takes Node 22.18 or newer')
+  })
+})
+
 test('the clients of a server get no code from it: they name the data set themselves, and then have the parts that it gives', async () => {
   await writeFile(workshop.at('own.mjs'), 'export default () => Array.from({ length: 12 }, (_, i) => ({ text: `row${i}` }))')
   const config = await workshop.config('served.yaml', {

@@ -68,6 +68,14 @@ describe("a strategy of the user's own", () => {
     expect(valuesOf(strategy.aggregate(REPLIES, CONTEXT).adapter)).toEqual([1, 3.5])
   })
 
+  test('may be CommonJS, also as compilers write it', async () => {
+    const definition = '{ create: () => ({ aggregate: (replies, { average }) => ({ adapter: average() }) }) }'
+    for (const code of [`module.exports = ${definition}`, `exports.__esModule = true; exports.default = ${definition}`]) {
+      const { strategy } = await load(await file(code, `common-${count++}.cjs`))
+      expect(valuesOf(strategy.aggregate(REPLIES, CONTEXT).adapter)).toEqual([1, 6])
+    }
+  })
+
   test('is called as its file without a name of its own', async () => {
     const path = await file('export default { create: () => ({ aggregate: (_, { average }) => ({ adapter: average() }) }) }', 'mine.mjs')
     expect((await load(path)).strategy.name).toBe('mine')

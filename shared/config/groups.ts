@@ -5,21 +5,26 @@
  * whoever builds it widens the key here and deletes that entry.
  */
 import { z } from 'zod'
+import { REVISION } from '../model/hub/id.js'
 import { isOwnModule, OWN_MODULE } from './own-path.js'
 
 const fraction = z.number().min(0).max(1)
 const belowOne = z.number().min(0).lt(1)
 const seconds = z.number().positive()
 const path = z.string().min(1)
-/** Code of the user's own, in place of what has a name. */
-const ownModule = z.string().regex(OWN_MODULE)
+/** What has a name, or the path of a file of the user's own code. */
+const nameOrCode = <Name extends string>(name: Name, file: string) => {
+  const expected = `${name}, or a file such as ${file}`
+  return z.union([z.literal(name), z.string().regex(OWN_MODULE, expected)], expected)
+}
 const rowsFile = path.refine((value): boolean => !isOwnModule(value), 'a JSONL or CSV file (data.dataset takes code)')
 const names = z.array(z.string().min(1)).min(1)
 
 export const ModelGroup = z.strictObject({
-  /** A folder in Hugging Face form; null: the model that is shipped with cutlayer. */
+  /** A folder in Hugging Face form, or the id of a model on the hub; null: the model that is shipped with cutlayer. */
   model_name_or_path: path.nullable().default(null),
-  revision: z.literal('main').default('main'),
+  /** Of a hub id. Resolved, in a run's own config: the commit. */
+  revision: z.string().regex(REVISION, 'a branch, a tag or a commit').default('main'),
   /** Of the frozen weights. */
   precision: z.literal('fp32').default('fp32'),
   engine: z.enum(['onnx', 'reference']).default('onnx'),
@@ -55,10 +60,7 @@ export const LoraGroup = z.strictObject({
 
 export const DataGroup = z.strictObject({
   /** A data set by name, or the path of a file whose default export is one (datasets/own.ts). Resolved: `sotu` unless `path` is given, then null. */
-  dataset: z
-    .union([z.enum(['sotu']), ownModule], 'sotu, or a file such as ./my-dataset.js')
-    .nullable()
-    .default(null),
+  dataset: nameOrCode('sotu', './my-dataset.js').nullable().default(null),
   /** A JSONL or CSV file of rows, in place of `dataset`. */
   path: rowsFile.nullable().default(null),
   /** null: natural for `sotu` and for rows with `client`, else iid. */
@@ -103,7 +105,7 @@ export const FederationGroup = z.strictObject({
   /** Passes over its own rows that a client makes in a round, in place of `local_steps`. */
   local_epochs: z.int().min(1).max(1e6).nullable().default(null),
   /** A name, or the path of a file whose default export is a strategy (server/strategy/define.ts). */
-  strategy: z.union([z.enum(['fedavg']), ownModule], 'fedavg, or a file such as ./my-strategy.js').default('fedavg'),
+  strategy: nameOrCode('fedavg', './my-strategy.js').default('fedavg'),
   strategy_options: z.record(z.string(), z.unknown()).default({}),
   top: z.enum(['joint', 'sequential', 'replicated']).default('joint'),
   order: z.enum(['id', 'arrival']).default('id'),
