@@ -35,7 +35,7 @@ const A_NUMBER = 0.1
  * traffic.jsonl: heartbeats, and what is sent again after a broken connection.
  */
 export function roundTraffic(setting: WireSetting, work: RoundWork): Traffic[] {
-  return [...(work.round === 0 ? [] : training(setting, work)), ...evaluation(setting, work), roundEnd(setting, work.round)]
+  return [...(work.round === 0 ? [] : training(setting, work)), ...evaluation(setting, work), roundEnd(setting, work)]
 }
 
 function training(setting: WireSetting, { round, steps }: RoundWork): Traffic[] {
@@ -109,9 +109,15 @@ function evaluation(setting: WireSetting, { round, evaluation: batches }: RoundW
   ]
 }
 
-function roundEnd(setting: WireSetting, round: number): Traffic {
+function roundEnd(setting: WireSetting, { round, evaluation: batches }: RoundWork): Traffic {
   const train_loss = round === 0 ? null : A_NUMBER
-  return counted(setting, 'server', () => ({ type: 'round-end', round, attempt: 0, train_loss, eval_loss: A_NUMBER }))
+  return counted(setting, 'server', () => ({
+    type: 'round-end',
+    round,
+    attempt: 0,
+    train_loss,
+    eval_loss: batches === null ? null : A_NUMBER,
+  }))
 }
 
 interface Request {
