@@ -14,7 +14,8 @@ import type { Tokenizer } from '../shared/model/tokenizer.js'
 import type { MessageOf, Part } from '../shared/protocol/messages.js'
 import type { ClientRows } from '../shared/train/rows.js'
 import { dataFromRows, type ClientData } from './data.js'
-import { fetchModel, type FetchProgress } from './fetched-model.node.js'
+import type { FetchProgress } from './fetch-files.node.js'
+import { digestOfCard, fetchModel } from './fetched-model.node.js'
 import type { FileSource } from './file-requests.js'
 
 /**
@@ -30,6 +31,7 @@ export async function openRunModel(
   onProgress?: (progress: FetchProgress) => void,
   hub: HubAccess = {},
 ): Promise<ModelFolder> {
+  await digestOfCard(welcome.model)
   if (nameOrId !== null) {
     const { config, model: card } = welcome
     const names: ModelShare['names'] = (definition) => {
