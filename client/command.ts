@@ -6,6 +6,7 @@ import { loadClientRows, type DataReport } from '../datasets/load.js'
 import { openBackend, threadsPerProcess } from '../shared/backend/open.node.js'
 import {
   defineCommand,
+  downloadReport,
   integerFlag,
   type CommandContext,
   type CommandDefinition,
@@ -41,7 +42,7 @@ const PartFlag = z
 const Options = z.object({
   server: z.string('the address that `cutlayer server` printed, such as http://127.0.0.1:7700'),
   id: z.string('a name for this client, such as client-0').pipe(ClientId),
-  model: z.string().min(1, 'a folder').optional(),
+  model: z.string().min(1, 'a folder or a hub id').optional(),
   data: z.string().min(1, 'a file').optional(),
   dataset: z.string().regex(OWN_MODULE, 'a JavaScript file, such as ./my-dataset.js').optional(),
   part: PartFlag.optional(),
@@ -59,7 +60,7 @@ const clientCommand = defineCommand({
   flags: {
     '--server <url>': 'address of the edge server (needed)',
     '--id <name>': 'name of this client in the run (needed)',
-    '--model <folder>': 'the base model; without it the shipped model, if it is the one the server uses',
+    '--model <model>': 'the base model, a folder or a hub id; without it the shipped model, if it is the one the server uses',
     '--data <file>': 'rows of its own (JSONL, CSV, or a file of code that gives them), in place of those of the config',
     '--dataset <file>': 'the file of code that data.dataset of the config names; no client runs code because a server names it',
     '--part <i/n>': "part of the rows to take, counted from 0; without it and --data the server gives it one of the config's",
@@ -92,7 +93,7 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
       const trustsConfigPaths = part !== null || isThisMachine(server)
       const choice = { client, ownFile, datasetFile: options.dataset ?? null, part, trustsConfigPaths }
       await participate({
-        ...{ client, link, backend, signal: context.signal, modelFolder: options.model ?? null },
+        ...{ client, link, backend, signal: context.signal, modelFolder: options.model ?? null, onDownload: downloadReport(context) },
         async openRows(welcome, model) {
           const { data, report: rows } = await openData(welcome, model, choice, loadClientRows)
           tellRows(context, rows)

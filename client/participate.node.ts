@@ -4,12 +4,14 @@
  */
 import type { Backend } from '../shared/backend/backend.js'
 import { UserError } from '../shared/errors.js'
+import type { HubEvent } from '../shared/model/hub/snapshot.node.js'
 import type { ModelFolder } from '../shared/model/model.node.js'
 import type { ClientLink } from '../shared/protocol/link.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
 import type { ClientData } from './data.js'
 import { openRunModel, withoutRows } from './equipment.node.js'
 import { joinRun } from './join.js'
+import type { FetchProgress } from './fetch-files.node.js'
 import { Leaver } from './leave.js'
 import { storedMoments } from './moments.node.js'
 import type { MomentsStore } from './round.js'
@@ -20,8 +22,10 @@ export interface Participation {
   readonly client: string
   readonly link: ClientLink
   readonly backend: Backend
-  /** Of the base model; null: the shipped one if it is the server's, else from the cache and the server. */
+  /** The base model, a folder or a hub id; null: the shipped one if it is the server's, else from the cache and the server. */
   readonly modelFolder: string | null
+  /** Hears of a hub model's download. */
+  readonly onDownload?: (event: HubEvent) => void
   /** Makes it leave, after the step under way. */
   readonly signal: AbortSignal
   openRows(welcome: MessageOf<'welcome'>, model: ModelFolder): Promise<ClientData>
@@ -32,7 +36,16 @@ export interface Participation {
  * Trains until the run is over, or until the client was asked to leave and did. The server never hears what is wrong with rows.
  * @throws UserError whatever keeps it from taking part.
  */
-export async function participate({ client, link, backend, modelFolder, signal, openRows, onEvent }: Participation): Promise<void> {
+export async function participate({
+  client,
+  link,
+  backend,
+  modelFolder,
+  onDownload,
+  signal,
+  openRows,
+  onEvent,
+}: Participation): Promise<void> {
   const leaver = new Leaver(link, signal)
   const found: { rowsError: UserError | null; moments: MomentsStore | null } = { rowsError: null, moments: null }
   try {
@@ -41,7 +54,10 @@ export async function participate({ client, link, backend, modelFolder, signal, 
       link,
       backend,
       lane: 0,
-      openModel: (welcome, files) => openRunModel(welcome, modelFolder, files, (progress) => onEvent({ kind: 'fetch', ...progress })),
+      openModel(welcome, files) {
+        const onProgress = (progress: FetchProgress): void => onEvent({ kind: 'fetch', ...progress })
+        return openRunModel(welcome, modelFolder, files, onProgress, { signal, ...(onDownload ? { onEvent: onDownload } : {}) })
+      },
       async openData(welcome, model) {
         found.moments = storedMoments(welcome.run, client)
         try {

@@ -5,12 +5,13 @@ import { z } from 'zod'
 import { fileSource } from '../datasets/load.js'
 import type { Backend } from '../shared/backend/backend.js'
 import { openBackend, threadsPerProcess } from '../shared/backend/open.node.js'
-import { defineCommand, integerFlag, type CommandContext, type Progress } from '../shared/command-line/index.node.js'
+import { defineCommand, hubAccess, integerFlag, type CommandContext, type Progress } from '../shared/command-line/index.node.js'
 import { UserError, unreachable } from '../shared/errors.js'
 import { adapterFor } from '../shared/model/adapter-for.node.js'
 import { graphWeights } from '../shared/graph/data.js'
 import { checkRowsFit } from '../shared/model/fit.js'
 import { lossGraph } from '../shared/model/graphs.js'
+import type { HubAccess } from '../shared/model/hub/snapshot.node.js'
 import { openModel, type ModelFolder } from '../shared/model/model.node.js'
 import { openTop } from '../shared/model/stage.js'
 import { packBatch } from '../shared/train/batch.js'
@@ -18,9 +19,11 @@ import { addSums, finiteOrNull, lossReport, type LossSums } from '../shared/trai
 import { scoredTokens, type TokenRow } from '../shared/train/rows.js'
 
 export interface EvaluationOptions {
-  /** A model folder; null: the shipped model. */
+  /** A model folder or a hub id; null: the shipped model. */
   readonly model: string | null
-  /** A PEFT folder. */
+  /** Branch, tag or commit of a hub id. */
+  readonly revision?: string | undefined
+  /** A PEFT folder or a hub id. */
   readonly adapter: string | null
   /** A JSONL or CSV file, or a file of code that gives rows (datasets/own.ts). */
   readonly data: string
@@ -34,6 +37,8 @@ export interface EvaluationOptions {
   readonly batchSize: number
   /** Hears how many rows are through. */
   readonly onRows?: (done: number, total: number) => void
+  /** How downloads go. */
+  readonly hub?: HubAccess
 }
 
 /** Losses are nats per scored token. What is not a finite number is null, with `reason`. */
@@ -59,8 +64,9 @@ export interface EvaluationResult {
  *   token of the file is scored.
  */
 export async function evaluateFile(backend: Backend, options: EvaluationOptions): Promise<EvaluationResult> {
-  const model = await openModel(options.model)
-  const { lora, tensors } = await adapterFor(model, options.adapter)
+  const { revision, hub = {} } = options
+  const model = await openModel(options.model, { revision, hub })
+  const { lora, tensors } = await adapterFor(model, options.adapter, hub)
   const { rows, truncated } = await readTokenRows(model, options)
   const kept = rows.filter((row) => row !== null)
   if (kept.length === 0) throw nothingScored(options.data, rows.length)
@@ -148,8 +154,9 @@ export const evalCommand = defineCommand({
   summary: 'token-mean loss and perplexity of a model, with or without an adapter, over a file of rows',
   example: 'cutlayer eval --model gpt2 --adapter runs/20260101-000000_exp_a1b2/adapter --data rows.jsonl --per-row --format json',
   flags: {
-    '--model <folder>': 'the model; without it the shipped one',
-    '--adapter <folder>': 'a PEFT adapter of that model',
+    '--model <model>': 'the model, a folder or a hub id; without it the shipped one',
+    '--revision <name>': 'branch, tag or commit of a hub id [main]',
+    '--adapter <adapter>': 'a PEFT adapter of that model, a folder or a hub id',
     '--data <file>': 'rows as JSONL or CSV: text, prompt and completion, messages, or alpaca (needed)',
     '--per-row': 'report the loss of each row too',
     '--max-length <tokens>': 'cut longer rows at the end [all positions of the model]',
@@ -159,8 +166,9 @@ export const evalCommand = defineCommand({
     '--threads <count>': 'threads that compute [cores]',
   },
   options: z.object({
-    model: z.string().min(1, 'a folder').optional(),
-    adapter: z.string().min(1, 'a folder').optional(),
+    model: z.string().min(1, 'a folder or a hub id').optional(),
+    revision: z.string().optional(),
+    adapter: z.string().min(1, 'a folder or a hub id').optional(),
     data: z.string('a JSONL or CSV file').min(1, 'a JSONL or CSV file'),
     perRow: z.boolean().default(false),
     maxLength: integerFlag(2, 1048576).optional(),
@@ -175,6 +183,8 @@ export const evalCommand = defineCommand({
     try {
       const result = await evaluateFile(backend, {
         model: given.model ?? null,
+        revision: given.revision,
+        hub: hubAccess(context),
         adapter: given.adapter ?? null,
         data: given.data,
         perRow: given.perRow,

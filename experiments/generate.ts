@@ -4,7 +4,7 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { openBackend, threadsPerProcess } from '../shared/backend/open.node.js'
-import { defineCommand, integerFlag, numberFlag, type CommandContext } from '../shared/command-line/index.node.js'
+import { defineCommand, hubAccess, integerFlag, numberFlag, type CommandContext } from '../shared/command-line/index.node.js'
 import { parseConfig } from '../shared/config/parse.js'
 import { UserError } from '../shared/errors.js'
 import { adapterFor } from '../shared/model/adapter-for.node.js'
@@ -20,8 +20,9 @@ export const generateCommand = defineCommand({
   summary: 'text of a model, with or without an adapter, or of a run; streamed',
   example: 'cutlayer generate --run quickstart --prompt "Fellow citizens," --max-new-tokens 60 --temperature 0.8',
   flags: {
-    '--model <folder>': 'the model; without it and --run the shipped one',
-    '--adapter <folder>': 'a PEFT adapter of that model',
+    '--model <model>': 'the model, a folder or a hub id; without it and --run the shipped one',
+    '--revision <name>': 'branch, tag or commit of a hub id [main]',
+    '--adapter <adapter>': 'a PEFT adapter of that model, a folder or a hub id',
     '--run <run>': "a run's model and its last adapter: a folder, name or id",
     '--client <id>': 'whose adapter, of a run in which each client has its own',
     '--prompt <text>': 'what the text begins with (needed)',
@@ -36,8 +37,9 @@ export const generateCommand = defineCommand({
     '--output-dir <folder>': 'where the runs are [runs]',
   },
   options: z.object({
-    model: z.string().min(1, 'a folder').optional(),
-    adapter: z.string().min(1, 'a folder').optional(),
+    model: z.string().min(1, 'a folder or a hub id').optional(),
+    revision: z.string().optional(),
+    adapter: z.string().min(1, 'a folder or a hub id').optional(),
     run: z.string().optional(),
     client: z.string().optional(),
     prompt: z.string('a text'),
@@ -51,13 +53,15 @@ export const generateCommand = defineCommand({
     threads: integerFlag(1, 1024).optional(),
     outputDir: z.string().default('runs'),
   }),
-  async run(context, _, { model: folder, adapter, run, client, outputDir, engine, threads, prompt, ...options }) {
-    if (run !== undefined && (folder !== undefined || adapter !== undefined)) throw runOrModel()
+  async run(context, _, { model: name, revision, adapter, run, client, outputDir, engine, threads, prompt, ...options }) {
+    if (run !== undefined && (name !== undefined || adapter !== undefined || revision !== undefined)) throw runOrModel()
     if (run === undefined && client !== undefined) throw clientWithoutRun()
-    const source = run === undefined ? { model: folder ?? null, adapter: adapter ?? null } : await sourceOfRun(run, outputDir, client)
-    const model = await openModel(source.model)
+    const source =
+      run === undefined ? { model: name ?? null, revision, adapter: adapter ?? null } : await sourceOfRun(run, outputDir, client)
+    const hub = hubAccess(context)
+    const model = await openModel(source.model, { revision: source.revision, hub })
     const tokenizer = await model.tokenizer()
-    const { lora, tensors } = await adapterFor(model, source.adapter)
+    const { lora, tensors } = await adapterFor(model, source.adapter, hub)
     const ids = tokenizer.encode(prompt, { specialTokens: true })
     // A model goes on from something: an empty prompt begins where a text begins.
     const start = ids.length > 0 ? ids : Int32Array.of(tokenizer.bosId ?? tokenizer.eosId ?? 0)
@@ -103,17 +107,18 @@ async function sourceOfRun(
   reference: string,
   outputDir: string,
   client: string | undefined,
-): Promise<{ model: string | null; adapter: string }> {
+): Promise<{ model: string | null; revision: string; adapter: string }> {
   const run = await readRun(await findRun(reference, outputDir))
   const { folder } = adapterOfRun(run, 'last', client)
-  return { model: parseConfig(run.config, join(run.folder, 'config.yaml')).model.model_name_or_path, adapter: folder }
+  const { model_name_or_path: model, revision } = parseConfig(run.config, join(run.folder, 'config.yaml')).model
+  return { model, revision, adapter: folder }
 }
 
 function runOrModel(): UserError {
   return new UserError({
     code: 'BAD_ARGUMENT',
     what: 'it is not clear which model to use',
-    why: '--run names a model and an adapter, and --model or --adapter is given too',
+    why: '--run names a model and an adapter, and --model, --revision or --adapter is given too',
     fix: 'give --run alone, or --model and --adapter',
   })
 }

@@ -3,7 +3,7 @@
  */
 import { resolve } from 'node:path'
 import { z } from 'zod'
-import { byteSize, defineCommand, wordFlag, type Progress } from '../shared/command-line/index.node.js'
+import { byteSize, defineCommand, hubAccess, wordFlag, type Progress } from '../shared/command-line/index.node.js'
 import { adapterFor } from '../shared/model/adapter-for.node.js'
 import { writeMergedModel, type MergedDtype } from '../shared/model/merged.node.js'
 import { openModel } from '../shared/model/model.node.js'
@@ -16,19 +16,22 @@ export const mergeCommand = defineCommand({
   summary: 'merge an adapter into its base model, and write a whole model to a new folder',
   example: 'cutlayer merge --model ./my-gpt2 --adapter runs/20260101-000000_exp_a1b2c3/adapter ./merged',
   flags: {
-    '--model <folder>': 'the base model; without it the shipped one',
-    '--adapter <folder>': 'a PEFT adapter of that model (needed)',
+    '--model <model>': 'the base model, a folder or a hub id; without it the shipped one',
+    '--revision <name>': 'branch, tag or commit of a hub id [main]',
+    '--adapter <adapter>': 'a PEFT adapter of that model, a folder or a hub id (needed)',
     '--dtype <name>': 'f32, f16 or bf16 [as the base model]',
   },
   options: z.object({
-    model: z.string().min(1, 'a folder').optional(),
-    adapter: z.string('a PEFT folder').min(1, 'a PEFT folder'),
+    model: z.string().min(1, 'a folder or a hub id').optional(),
+    revision: z.string().optional(),
+    adapter: z.string('a PEFT folder or a hub id').min(1, 'a PEFT folder or a hub id'),
     dtype: wordFlag(['f32', 'f16', 'bf16']).optional(),
   }),
   async run(context, [out], given) {
     await refuseOccupied(out!)
-    const model = await openModel(given.model ?? null)
-    const { lora, tensors } = await adapterFor(model, given.adapter)
+    const hub = hubAccess(context)
+    const model = await openModel(given.model ?? null, { revision: given.revision, hub })
+    const { lora, tensors } = await adapterFor(model, given.adapter, hub)
     const bars: Progress[] = []
     try {
       const { merged, bytes, dtypes, files, ...counts } = await writeMergedModel({

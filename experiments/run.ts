@@ -44,6 +44,7 @@ async function runOne(context: CommandContext, config: Config, argv: readonly st
     const result = await runExperiment(config, {
       argv,
       watcher: reporter,
+      onDownload: (event) => reporter.download(event),
       signal: context.signal,
       onStart: (hosted) => reporter.start(hosted),
     })

@@ -24,8 +24,9 @@ export const GROUP_DESCRIPTIONS: { readonly [Group in keyof Groups]-?: string } 
 
 export const KEY_DESCRIPTIONS: Descriptions = {
   model: {
-    model_name_or_path: 'A folder in Hugging Face form; null: the model that is shipped with cutlayer.',
-    revision: 'The branch of a hub model.',
+    model_name_or_path:
+      'A folder in Hugging Face form, or the id of a model on the hub, such as org/name; null: the model that is shipped with cutlayer.',
+    revision: 'Branch, tag or commit of a model on the hub. In the config of a run: the commit that it used.',
     precision: 'Of the frozen weights.',
     engine: 'What computes; reference is exact and slow.',
     threads: 'Threads of each process; null: cores divided by the processes on this machine.',
@@ -46,7 +47,7 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     rank_pattern: 'Ranks of single modules.',
     alpha_pattern: 'Alphas of single modules.',
     init_from:
-      'A PEFT folder to start from; r, lora_alpha, target_modules and use_rslora are its own unless given, and then must be the same.',
+      'A PEFT folder or the hub id of an adapter to start from; r, lora_alpha, target_modules and use_rslora are its own unless given, and then must be the same.',
   },
   data: {
     dataset: 'A data set by name, or a file of your own such as ./my-dataset.js; null: sotu, unless path is given.',

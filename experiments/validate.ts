@@ -6,12 +6,14 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { ownSource } from '../datasets/own.js'
 import { loadStrategy } from '../server/strategy/own.js'
-import { defineCommand } from '../shared/command-line/index.node.js'
+import { defineCommand, hubAccess } from '../shared/command-line/index.node.js'
 import { loadConfigSeries } from '../shared/config/load.node.js'
 import { isOwnModule } from '../shared/config/own-path.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { checkConfigFits, type ConfigFit } from '../shared/model/fit.js'
-import { openModel, type ModelFolder } from '../shared/model/model.node.js'
+import type { HubAccess } from '../shared/model/hub/snapshot.node.js'
+import { isOnHub } from '../shared/model/model-source.node.js'
+import { openModel, openOutline, type ModelOutline } from '../shared/model/model.node.js'
 import { startAdapter, unusedInit } from '../shared/model/warm-start.node.js'
 import { checkRows } from './check-rows.js'
 
@@ -28,7 +30,7 @@ export const validateCommand = defineCommand({
     const [config] = series.configs
     const seeds = series.configs.map(({ train }) => train.seed)
     const missing = await missingFiles(config)
-    const model = await openModel(config.model.model_name_or_path)
+    const model = await openForChecks(config.model, hubAccess(context))
     await startAdapter(config.lora, model)
     const fit = checkConfigFits(config, model)
     // Of another seed the rows may be divided otherwise.
@@ -45,10 +47,15 @@ export const validateCommand = defineCommand({
   },
 })
 
+/** A folder is looked at whole; of a hub model what fits in a few megabytes, as its weights are not needed to check a config. */
+async function openForChecks({ model_name_or_path: name, revision }: Config['model'], hub: HubAccess): Promise<ModelOutline> {
+  return name !== null && (await isOnHub(name)) ? openOutline(name, { revision, hub }) : openModel(name, { revision })
+}
+
 /** So that a person sees whether the config says what was meant. */
 function whatItDoes(
   { data, train, federation, lora, split }: Config,
-  { name, architecture }: ModelFolder,
+  { name, architecture }: ModelOutline,
   { cut, lora: { modules } }: ConfigFit,
 ): string[] {
   const parameters = modules.reduce((sum, { in: width, out }) => sum + lora.r * (width + out), 0)
@@ -110,7 +117,7 @@ function trainingWarnings({ train, federation, data, lora }: Config): string[] {
   return warnings
 }
 
-async function scoresAllTokens({ data }: Config, model: ModelFolder): Promise<boolean> {
+async function scoresAllTokens({ data }: Config, model: ModelOutline): Promise<boolean> {
   if (isOwnModule(data.dataset)) {
     if (!(await exists(data.dataset))) return false
     const options = { maxLength: data.max_length, completionOnlyLoss: data.completion_only_loss }

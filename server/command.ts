@@ -36,6 +36,7 @@ const serverCommand = defineCommand({
       const { url, hosted, conclude } = await serveRun({
         ...{ config, host, port, insecure, watcher: reporter, signal: context.signal },
         argv: ['server', path, ...overrides],
+        onDownload: (event) => reporter.download(event),
       })
       reporter.start(hosted)
       const line = clientLine(config, url)

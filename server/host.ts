@@ -11,7 +11,9 @@ import { fileLog } from '../shared/log.node.js'
 import type { Log } from '../shared/log.js'
 import { checkConfigFits } from '../shared/model/fit.js'
 import { weightsOfSides } from '../shared/model/loaded.js'
+import type { HubEvent } from '../shared/model/hub/snapshot.node.js'
 import { openModel, type ModelFolder } from '../shared/model/model.node.js'
+import { serveModel } from '../shared/model/served.node.js'
 import { startAdapter, unusedInit } from '../shared/model/warm-start.node.js'
 import { digestOfFile } from '../shared/own-module.node.js'
 import type { LinkLimits } from '../shared/protocol/limits.js'
@@ -38,6 +40,8 @@ export interface HostOptions {
   readonly watcher: RunObserver
   /** Ends the preparations, before there is a folder. */
   readonly signal?: AbortSignal | undefined
+  /** Hears of a hub model's download. */
+  readonly onDownload?: ((event: HubEvent) => void) | undefined
   /** Looks at what else the run needs, once its model is open and before anything is written. */
   readonly check?: (model: ModelFolder) => Promise<void>
 }
@@ -58,11 +62,25 @@ export interface HostedRun {
  * @throws UserError whatever is wrong with the model, the cut or the target modules, and what `check` throws, before anything is written; then RUN_DIR_UNWRITABLE.
  * The signal's reason where it comes before the run's folder.
  */
-export async function hostRun({ config, argv, token, group, threads, lanes, watcher, signal, check }: HostOptions): Promise<HostedRun> {
+export async function hostRun({
+  config: asked,
+  argv,
+  token,
+  group,
+  threads,
+  lanes,
+  watcher,
+  onDownload,
+  signal,
+  check,
+}: HostOptions): Promise<HostedRun> {
   const startedAt = new Date()
   const doing = (activity: Activity['doing']): void => watcher.activity({ doing: activity, round: 0, clients: [] })
   doing('opening')
-  const model = await openModel(config.model.model_name_or_path)
+  const hub = { signal, ...(onDownload ? { onEvent: onDownload } : {}) }
+  const model = await openModel(asked.model.model_name_or_path, { revision: asked.model.revision, hub })
+  // A branch may move on while the run goes on, a commit does not: clients and later commands are told that.
+  const config = model.revision === null ? asked : { ...asked, model: { ...asked.model, revision: model.revision } }
   // First, because target modules that are the folder's are not the config's mistake.
   const start = await startAdapter(config.lora, model)
   const { lora, cut } = checkConfigFits(config, model)
@@ -120,6 +138,7 @@ export async function hostRun({ config, argv, token, group, threads, lanes, watc
       run: `${directory.name}_${directory.id}`,
       model,
       weights,
+      files: serveModel(model, weights),
       backend,
       observer,
       token,

@@ -1,8 +1,9 @@
 /**
  * @file Shows a run as it goes: a bar of local steps with rate and time left, and a line for each round and each thing that happens.
  */
-import { byteSize, duration, type CommandContext, type Progress } from '../shared/command-line/index.node.js'
+import { byteSize, downloadReport, duration, type CommandContext, type Progress } from '../shared/command-line/index.node.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
+import type { HubEvent } from '../shared/model/hub/snapshot.node.js'
 import type { RoundLine, RunEvent, StepLine } from '../shared/run-records.js'
 import type { HostedRun } from './host.js'
 import type { Activity, RunObserver } from './observer.js'
@@ -41,10 +42,14 @@ export class RunReporter implements RunObserver {
   private isTraining = false
   private steps = 0
 
+  private readonly downloads: (event: HubEvent) => void
+
   constructor(
     private readonly context: CommandContext,
     private readonly config: Config,
-  ) {}
+  ) {
+    this.downloads = downloadReport(context)
+  }
 
   start({ directory, model }: HostedRun): void {
     const { split, federation } = this.config
@@ -60,6 +65,15 @@ export class RunReporter implements RunObserver {
       },
       `run ${directory.folder}\n${model.name}: ${layers} blocks, ${(model.parameters / 1e6).toFixed(1)}M parameters; ${whereBlocksAre(split, layers, clientCount(this.config))}`,
     )
+  }
+
+  /** Of the model; its bar takes the place of the one that is there. */
+  download(event: HubEvent): void {
+    if (event.type === 'begin') {
+      this.bar?.finish()
+      this.bar = null
+    }
+    this.downloads(event)
   }
 
   event(event: RunEvent): void {

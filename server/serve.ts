@@ -4,6 +4,7 @@
 import { availableParallelism } from 'node:os'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
+import type { HubEvent } from '../shared/model/hub/snapshot.node.js'
 import type { ServerLink } from '../shared/protocol/link.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
 import { readToken } from '../shared/token-file.node.js'
@@ -22,6 +23,8 @@ export interface ServeOptions {
   readonly port: number
   readonly insecure: boolean
   readonly watcher: RunObserver
+  /** Hears of a hub model's download. */
+  readonly onDownload?: ((event: HubEvent) => void) | undefined
   /** Ends the run after the step under way. */
   readonly signal: AbortSignal
 }
@@ -45,7 +48,7 @@ export function isLoopback(host: string): boolean {
  * Listens, opens the model and makes the run's folder. Clients may join from then on.
  * @throws UserError INSECURE_BIND, BAD_ARGUMENT for a token file, PORT_IN_USE, and what `hostRun` throws.
  */
-export async function serveRun({ config, argv, host, port, insecure, watcher, signal }: ServeOptions): Promise<ServedRun> {
+export async function serveRun({ config, argv, host, port, insecure, watcher, onDownload, signal }: ServeOptions): Promise<ServedRun> {
   if (!isLoopback(host) && !insecure) throw openToOthers(host)
   const token = config.transport.token_file === null ? null : await readToken(config.transport.token_file)
   // The port comes first, so that one in use leaves no empty run behind. Clients that are early wait.
@@ -65,7 +68,7 @@ export async function serveRun({ config, argv, host, port, insecure, watcher, si
   const reason = (): string => (signal.aborted ? 'the server was stopped' : 'the run is over')
   try {
     const threads = config.model.threads ?? availableParallelism()
-    const hosted = await hostRun({ config, argv, token, threads, lanes: 1, watcher, signal })
+    const hosted = await hostRun({ config, argv, token, threads, lanes: 1, watcher, onDownload, signal })
     ;({ attach, screen, onConnection } = doorOf(hosted))
     early.forEach(attach)
     const { server } = hosted.started

@@ -4,8 +4,8 @@
 import { availableParallelism } from 'node:os'
 import { z } from 'zod'
 import { loadClientRows } from '../../datasets/load.js'
-import { defineCommand } from '../../shared/command-line/index.node.js'
-import { loadConfig } from '../../shared/config/load.node.js'
+import { defineCommand, hubAccess } from '../../shared/command-line/index.node.js'
+import { loadConfigSeries } from '../../shared/config/load.node.js'
 import { clientCount, type Config } from '../../shared/config/schema.js'
 import { UserError } from '../../shared/errors.js'
 import { checkRowsFit } from '../../shared/model/fit.js'
@@ -39,8 +39,11 @@ export const planCommand = defineCommand({
   flags: { '--bandwidth <rate>': "of each client's link, where clients are on machines of their own, such as 10mbit [100mbit]" },
   options: z.object({ bandwidth: bandwidthFlag.default(100e6) }),
   async run(context, [path, ...overrides], { bandwidth }) {
-    const config = await loadConfig(path!, overrides)
-    const model = await openPlannedModel(config.model.model_name_or_path)
+    // Runs of several seeds take the same each.
+    const { configs } = await loadConfigSeries(path!, overrides)
+    const [config] = configs
+    const { model_name_or_path: name, revision } = config.model
+    const model = await openPlannedModel(name, { revision, hub: hubAccess(context) })
     const { rows, why } = await rowsAtHand(config, model)
     const plan = makePlan({ config, model, rows, software: `cutlayer ${packageVersion()}` })
     const threads = config.model.threads ?? availableParallelism()
@@ -53,6 +56,7 @@ export const planCommand = defineCommand({
     const { counted, ...facts } = plan
     const data = {
       ...facts,
+      runs: configs.length,
       tokens: { ...plan.tokens, reason: why },
       counted: counted.slice(0, MOST_ROUNDS_LISTED),
       time: { is_estimate: true, ...time, bandwidth_bits_per_second: bandwidth, calibration },

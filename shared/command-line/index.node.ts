@@ -3,4 +3,5 @@
  */
 export { defineCommand, integerFlag, numberFlag, wordFlag } from './command.node.js'
 export type { CommandContext, CommandDefinition, CommandResult, Panel, Progress } from './command.node.js'
+export { downloadReport, hubAccess } from './downloads.node.js'
 export { byteSize, duration } from './progress.js'

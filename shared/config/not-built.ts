@@ -30,11 +30,6 @@ const STRATEGIES = [
 ]
 
 export const NOT_BUILT: readonly Planned[] = [
-  {
-    key: 'model.revision',
-    asksForIt: (value) => isText(value) && value !== 'main',
-    instead: 'main, and the folder of the revision you want',
-  },
   { key: 'model.precision', asksForIt: oneOf('q8', 'int8'), instead: 'fp32' },
   { key: 'model.engine', asksForIt: oneOf('tfjs'), instead: 'onnx or reference' },
   { key: 'split.cut_layer', asksForIt: isMapping, instead: 'one number for all clients' },

@@ -79,7 +79,6 @@ test.each([[null], [undefined], [{}], [{ train: null }]])('%j gives the defaults
 
 describe('a value that is planned but not built', () => {
   test.each([
-    ['model.revision', { model: { revision: 'v2' } }],
     ['model.precision', { model: { precision: 'q8' } }],
     ['model.engine', { model: { engine: 'tfjs' } }],
     ['split.cut_layer', { split: { cut_layer: { 'client-0': 1 } } }],
@@ -102,7 +101,7 @@ describe('a value that is planned but not built', () => {
   })
 
   test('is tested above for every entry of the table', () => {
-    expect(NOT_BUILT).toHaveLength(16)
+    expect(NOT_BUILT).toHaveLength(15)
   })
 
   test('is never a default', () => {

@@ -4,6 +4,7 @@
 import { UserError } from '../errors.js'
 import type { NamedTensors } from '../tensor.js'
 import { scaleOf, type LoraConfig } from './adapter.js'
+import type { HubAccess } from './hub/snapshot.node.js'
 import type { LoadedModel } from './loaded.js'
 import { targetedModules } from './lora.js'
 import { readPeftAdapter, type PeftAdapter } from './peft.node.js'
@@ -16,12 +17,12 @@ export interface ModelAdapter {
 }
 
 /**
- * @param folder of a PEFT adapter; null: none.
+ * @param folder of a PEFT adapter, or its hub id; null: none.
  * @throws UserError as readAdapterOf.
  */
-export async function adapterFor(model: Pick<LoadedModel, 'definition'>, folder: string | null): Promise<ModelAdapter> {
+export async function adapterFor(model: Pick<LoadedModel, 'definition'>, folder: string | null, hub?: HubAccess): Promise<ModelAdapter> {
   if (folder === null) return { lora: { paths: [], scale: 1, dropout: 0 }, tensors: new Map() }
-  const { lora, tensors, paths } = await readAdapterOf(model, folder)
+  const { lora, tensors, paths } = await readAdapterOf(model, folder, hub)
   return { lora: { paths, scale: scaleOf(lora), dropout: 0 }, tensors }
 }
 
@@ -32,6 +33,7 @@ export async function adapterFor(model: Pick<LoadedModel, 'definition'>, folder:
 export async function readAdapterOf(
   { definition: { family, config } }: Pick<LoadedModel, 'definition'>,
   folder: string,
+  hub?: HubAccess,
 ): Promise<PeftAdapter & { readonly paths: readonly string[] }> {
   const linears = family.linears(config)
   const modulesOf = ({ targetModules }: LoraConfig) => {
@@ -41,7 +43,7 @@ export async function readAdapterOf(
       throw error instanceof UserError && error.code === 'TARGET_MATCHES_NOTHING' ? otherModel(folder, error) : error
     }
   }
-  const adapter = await readPeftAdapter(folder, modulesOf)
+  const adapter = await readPeftAdapter(folder, modulesOf, hub)
   return { ...adapter, paths: modulesOf(adapter.lora).map(({ path }) => path) }
 }
 

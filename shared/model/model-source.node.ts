@@ -5,7 +5,6 @@ import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { UserError } from '../errors.js'
 import { INDEX, MAX_INDEX_BYTES, PICKLED, WEIGHTS, pickledWeights, weightMapOf } from './checkpoint.node.js'
-import { fileMissing } from './hub/errors.js'
 import { hubIdProblem, isPath } from './hub/id.js'
 import { fetchPart, type GroupOf } from './hub/part.node.js'
 import { openSnapshot, type HubAccess, type HubSnapshot } from './hub/snapshot.node.js'
@@ -41,8 +40,7 @@ export interface ModelSource {
  *   MODEL_ACCESS_DENIED, HUB_UNREACHABLE, HUB_FAILED, TRANSFER_CORRUPT, CACHE_UNWRITABLE.
  */
 export async function findModel(name: string, revision: string, access: HubAccess = {}): Promise<ModelSource> {
-  const kind = await kindOf(name)
-  if (kind === 'folder') return folderSource(name, revision)
+  if (!(await isOnHub(name))) return folderSource(name, revision)
   const snapshot = await openSnapshot(name, revision, access)
   await snapshot.need('config.json')
   await snapshot.find('generation_config.json')
@@ -80,12 +78,15 @@ export async function findAdapter(name: string, access: HubAccess = {}): Promise
   return snapshot.folder
 }
 
-async function kindOf(name: string): Promise<'folder' | 'hub'> {
-  const stats = await stat(resolve(name)).catch(() => null)
-  // A folder wins over an id of the same name. What is no folder at all is told by openCheckpoint.
-  if (stats !== null || isPath(name)) return 'folder'
+/**
+ * Whether a name is that of a model on the hub. A folder wins over an id of the same name.
+ * @throws UserError MODEL_NOT_FOUND for what is neither.
+ */
+export async function isOnHub(name: string): Promise<boolean> {
+  // What can only be a path, and is none, is told by whoever opens it.
+  if (isPath(name) || (await stat(resolve(name)).catch(() => null)) !== null) return false
   const problem = hubIdProblem(name)
-  if (problem === null) return 'hub'
+  if (problem === null) return true
   throw new UserError({
     code: 'MODEL_NOT_FOUND',
     what: `there is no model ${name}`,
@@ -113,9 +114,9 @@ async function fetchWeights(snapshot: HubSnapshot, isWanted: (tensor: string) =>
   const index = await snapshot.find(INDEX)
   if (index === null) {
     const pickled = [...(await snapshot.list()).keys()].find((name) => PICKLED.test(name))
-    throw pickled === undefined
-      ? fileMissing({ id: snapshot.id, revision: snapshot.commit, file: WEIGHTS })
-      : pickledWeights(snapshot.id, pickled)
+    if (pickled !== undefined) throw pickledWeights(snapshot.id, pickled)
+    await snapshot.need(WEIGHTS)
+    return
   }
   const weightMap = weightMapOf(await requiredJson(index, MAX_INDEX_BYTES, 'MODEL_NOT_FOUND', 'MODEL_CORRUPT'))
   const shards = new Set([...weightMap].flatMap(([tensor, file]) => (isWanted(tensor) ? [file] : [])))

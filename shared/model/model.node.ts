@@ -48,7 +48,7 @@ export interface ModelShare {
 
 export interface OpenOptions {
   /** Branch, tag or commit of a hub id. */
-  readonly revision?: string
+  readonly revision?: string | undefined
   readonly share?: ModelShare
   readonly hub?: HubAccess
 }
@@ -76,6 +76,8 @@ export async function openModel(nameOrId: string | null, { revision = 'main', sh
       throw error
     }
   }
+  // Whoever has the whole model hands out its folder, and that is to be complete.
+  if (!share) await source.tokenizer()
   const { raw, used } = await open()
   try {
     const sources = await digestedTensors(used)

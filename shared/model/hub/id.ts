@@ -28,7 +28,7 @@ export function hubIdProblem(name: string): string | null {
 }
 
 /** A branch, tag or commit, as git allows it and as a file's path may hold it. */
-const REVISION = /^(?!.*(?:\.\.|\/\/|\.lock$|\/\.))[A-Za-z0-9][\w./+-]{0,199}(?<![./])$/
+export const REVISION = /^(?!.*(?:\.\.|\/\/|\.lock$|\/\.))[A-Za-z0-9][\w./+-]{0,199}(?<![./])$/
 
 /** @throws UserError CONFIG_VALUE */
 export function checkRevision(revision: string): string {

@@ -274,7 +274,8 @@ describe('a model that cannot be had', () => {
     hub.requests.length = 0
     const cached = await openSnapshot(ID, 'main', offline)
     expect(await readFile(await cached.need('config.json'), 'utf8')).toBe(FILES['config.json'])
-    await expect(cached.find('model.safetensors')).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' })
+    expect(await cached.find('model.safetensors')).toBeNull()
+    await expect(cached.need('model.safetensors')).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' })
     expect(hub.requests).toHaveLength(0)
   })
 

@@ -37,16 +37,15 @@ export interface HubSnapshot {
   /** Holds the files that were asked for so far. Absolute. */
   readonly folder: string
   /**
-   * The path of a file of the commit, which is fetched if it is not there; null if the commit has none.
-   * @throws UserError MODEL_NOT_FOUND for a file that is not here while no host can be asked; TRANSFER_CORRUPT, CACHE_UNWRITABLE, and what
-   *   HubHttp.get throws.
+   * The path of a file of the commit, which is fetched if it is not there; null if the commit has none, or no host can be asked for it.
+   * @throws UserError TRANSFER_CORRUPT, CACHE_UNWRITABLE, and what HubHttp.get throws.
    */
   find(file: string): Promise<string | null>
-  /** As `find`. @throws UserError MODEL_NOT_FOUND if the commit has none. */
+  /** As `find`. @throws UserError MODEL_NOT_FOUND in place of null. */
   need(file: string): Promise<string>
   /** Whether the file is here, so that no host need be asked for it. */
   isHere(file: string): Promise<boolean>
-  /** Files at the commit's top. @throws UserError as `find`. */
+  /** Files at the commit's top. @throws UserError MODEL_NOT_FOUND if no host can be asked, and as `find`. */
   list(): Promise<ReadonlyMap<string, HubFile>>
   /**
    * Fills `path` with parts of a file.
@@ -107,8 +106,8 @@ function snapshotOf({ id, commit, cache, http, access, offline }: Setting): HubS
   }
   let listed: Promise<ReadonlyMap<string, HubFile>> | undefined
 
-  async function list(file: string | null = null): Promise<ReadonlyMap<string, HubFile>> {
-    if (offline !== null) throw notCached(environment.cache, id, commit, offline, file)
+  async function list(): Promise<ReadonlyMap<string, HubFile>> {
+    if (offline !== null) throw notCached(environment.cache, id, commit, offline)
     return (listed ??= filesOf(http, id, commit))
   }
 
@@ -150,8 +149,9 @@ function snapshotOf({ id, commit, cache, http, access, offline }: Setting): HubS
   async function find(name: string): Promise<string | null> {
     const found = await cache.find(commit, name)
     if (found !== null) return found === 'absent' ? null : found
+    if (offline !== null) return null
     try {
-      const file = (await list(name)).get(name)
+      const file = (await list()).get(name)
       if (!file) {
         await cache.noteAbsent(commit, name)
         return null
@@ -170,11 +170,11 @@ function snapshotOf({ id, commit, cache, http, access, offline }: Setting): HubS
     find,
     async need(file) {
       const path = await find(file)
-      if (path === null) throw fileMissing({ id, revision: commit, file })
-      return path
+      if (path !== null) return path
+      throw offline === null ? fileMissing({ id, revision: commit, file }) : notCached(environment.cache, id, commit, offline, file)
     },
     isHere: async (file) => ![null, 'absent'].includes(await cache.find(commit, file)),
-    list: () => list(),
+    list,
     fetchParts,
   }
 }
