@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { llama2TokenizerJson, llama3TokenizerJson, metaspaceTokenizerJson } from './testing/llama-tokenizers.js'
 import { END_OF_TEXT, tinyTokenizer, tinyTokenizerFiles } from './testing/tokenizer.js'
 import { createTokenizer } from './tokenizer.js'
 
@@ -58,6 +59,36 @@ describe('encoding', () => {
     const tokenizer = createTokenizer({ tokenizer: { ...json, post_processor: template }, config }, 'with bos')
     expect([...tokenizer.encode('an', { specialTokens: true })]).toEqual([267, 259])
     expect([...tokenizer.encode('an', { specialTokens: false })]).toEqual([259])
+  })
+})
+
+describe("a Llama's tokenizer", () => {
+  // Python's tokenizers 0.23.3, Tokenizer.from_str of the same tokenizer.json: encode(text).ids and decode(ids).
+  test.each<[string, object, string, number[], string]>([
+    ['Llama 2', llama2TokenizerJson(), 'the state an é', [1, 268, 269, 260, 264, 260, 262, 271, 259, 198, 172], 'the state an é'],
+    ['Llama 2', llama2TokenizerJson(), '<s>the  stan</s> t', [1, 1, 268, 259, 269, 260, 270, 2, 259, 266], 'the  stan  t'],
+    ['Llama 2', llama2TokenizerJson(), 'sé\n', [1, 269, 198, 172, 13], 'sé\n'],
+    ['Mistral', metaspaceTokenizerJson(), 'the state an é', [1, 268, 269, 260, 264, 260, 262, 271, 259, 198, 172], 'the state an é'],
+    ['Mistral', metaspaceTokenizerJson(), '<s>the  stan</s> t', [1, 1, 260, 261, 262, 259, 269, 260, 270, 2, 266], 'the  stan t'],
+    [
+      'Llama 3',
+      llama3TokenizerJson(),
+      'the state of 12345',
+      [268, 256, 101, 267, 32, 111, 102, 32, 49, 50, 51, 52, 53],
+      'the state of 12345',
+    ],
+    [
+      'Llama 3',
+      llama3TokenizerJson(),
+      "DON'T  stop — é,\n\nin",
+      [268, 68, 79, 78, 39, 84, 32, 264, 111, 112, 32, 226, 128, 148, 32, 266, 44, 10, 10, 261],
+      "DON'T  stop — é,\n\nin",
+    ],
+  ])('as %s has it gives the ids that Python gives, its first token included', (name, json, text, ids, decoded) => {
+    const tokenizer = createTokenizer({ tokenizer: json, config: {} }, name)
+    expect([...tokenizer.encode(text, { specialTokens: true })]).toEqual(ids)
+    expect([...tokenizer.encode(text, { specialTokens: false })]).toEqual(ids.slice(1))
+    expect(tokenizer.decode(ids, { skipSpecialTokens: true })).toBe(decoded)
   })
 })
 
