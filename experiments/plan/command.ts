@@ -61,7 +61,8 @@ export const planCommand = defineCommand({
       counted: counted.slice(0, MOST_ROUNDS_LISTED),
       time: { is_estimate: true, ...time, bandwidth_bits_per_second: bandwidth, calibration },
     }
-    return { data, text: planText(data, path!, (text) => context.paint('bold', text)) }
+    const each = configs.length === 1 ? '' : `each of the ${configs.length} runs, one for each seed, takes as much as this:\n\n`
+    return { data, text: each + planText(data, path!, (text) => context.paint('bold', text)) }
   },
 })
 
