@@ -17,8 +17,6 @@ import type { HubFile } from './repository.node.js'
 import type { HubAccess, HubSnapshot } from './snapshot.node.js'
 import type { Segment } from './transfer.node.js'
 
-/** Enough for the headers of most models, so that one request will do. */
-const FIRST_BYTES = 131_072
 /** Above this share of the file it is fetched whole, where other programs find it too. */
 const MOST_OF_IT = 0.7
 
@@ -104,10 +102,9 @@ async function readHeader(snapshot: HubSnapshot, file: HubFile, folder: string):
     return readFile(path)
   }
   try {
-    let beginning = await get(Math.min(FIRST_BYTES, file.bytes))
-    const end = PREFIX_BYTES + parseHeaderLength(beginning.subarray(0, PREFIX_BYTES), file.bytes, source)
-    if (end > beginning.length) beginning = await get(end)
-    return parseHeader(beginning.subarray(PREFIX_BYTES, end), file.bytes, source).tensors
+    const headerBytes = parseHeaderLength(await get(Math.min(PREFIX_BYTES, file.bytes)), file.bytes, source)
+    const beginning = await get(PREFIX_BYTES + headerBytes)
+    return parseHeader(beginning.subarray(PREFIX_BYTES), file.bytes, source).tensors
   } finally {
     await rm(path, { force: true })
   }
