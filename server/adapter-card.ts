@@ -24,7 +24,8 @@ export function cardOf({ config, model, round, adapter, client, evalLoss }: Card
   const together: AdapterCard['facts'] = [
     ['Clients', federation.num_clients],
     ['Top', federation.top],
-    ['Strategy', federation.strategy],
+    // Of a file its name: a card goes to others, whom this machine's folders do not concern.
+    ['Strategy', federation.strategy.split(/[\\/]/).at(-1) ?? federation.strategy],
   ]
   return {
     title: `LoRA adapter for ${model.name}`,

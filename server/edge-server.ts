@@ -112,7 +112,8 @@ export class EdgeServer {
    * @param client whose, in the topology `local`; without one, there, what every client starts from.
    */
   adapter(client: ClientId | null = null): Map<string, F32Tensor> {
-    const halves = new Map<string, F32Tensor>([...this.adapters.adapterOf(client), ...(this.top?.adapter ?? [])])
+    // A copy of the top's: the next round trains it in place, while whoever got it here may still be writing it down.
+    const halves = new Map<string, F32Tensor>([...this.adapters.adapterOf(client), ...copyTensors(this.top?.adapter ?? new Map())])
     return new Map([...this.options.start.keys()].map((name) => [name, halves.get(name)!]))
   }
 
