@@ -31,11 +31,13 @@ function line(round: number, trainLoss: number | null, evalPerplexity: number): 
 /** A run of two rounds that was better after the first. */
 function writeRun(id: string, config: Groups, digest = 'abc', last = 90, group?: RunGroup): void {
   const model = { name: 'tiny', digest, family: 'gpt2', layers: 2, hidden_size: 8, parameters: 100 }
+  // As if the file had the same content as the model.
+  const strategy = config.federation?.strategy === OWN ? { path: OWN, sha256: digest } : null
   const facts = {
     outputDir: folder,
     name: 'exp',
     id,
-    metadata: { argv: [], model, ...(group ? { group } : {}) },
+    metadata: { argv: [], model, ...(group ? { group } : {}), ...(strategy ? { code: { strategy } } : {}) },
     now: new Date('2026-01-01T00:00:00Z'),
   }
   const run = createRunDirectory({ ...facts, config: Config.parse(config) })
@@ -46,6 +48,7 @@ function writeRun(id: string, config: Groups, digest = 'abc', last = 90, group?:
   run.close()
 }
 const TIME = '2026-01-01T00:00:00Z'
+const OWN = './my-strategy.js'
 
 test('what differs in the configs comes first, then what came out of each run', async () => {
   writeRun('aaaa', {})
@@ -69,6 +72,13 @@ test('the same, for scripts; a model that was changed in its place is a differen
   expect(data.differences).toEqual([{ key: 'metadata.model.digest', values: ['abc', 'xyz', 'abc'] }])
   expect(data.runs.map(({ id }) => id)).toEqual(['aaaa', 'bbbb', 'aaaa'])
   expect(data.runs[0]).toMatchObject({ rounds: 2, perplexity_best: 80, uplink_bytes: 4_500_000, downlink_bytes: 3_000_000, seconds: 60 })
+})
+
+test('and so is a file of code that was', async () => {
+  writeRun('aaaa', { federation: { strategy: OWN } }, 'abc')
+  writeRun('bbbb', { federation: { strategy: OWN } }, 'xyz')
+  const { data } = await typeForScript<Comparison>([compareCommand], 'compare', 'aaaa', 'bbbb', '--output-dir', folder)
+  expect(data.differences.map(({ key }) => key)).toEqual(['metadata.model.digest', 'metadata.code.strategy.sha256'])
 })
 
 test('runs of several seeds are named by their group, and come with mean and sample deviation', async () => {

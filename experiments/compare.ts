@@ -74,9 +74,11 @@ function differencesOf(runs: readonly Run[]): Difference[] {
     .filter(({ values }) => new Set(values.map((value) => JSON.stringify(value))).size > 1)
 }
 
-/** What may differ although the configs agree: a path may hold another model today. */
+/** What may differ although the configs agree: a path may hold another model today, or other code. */
 function factsOf({ metadata }: Run): unknown {
-  return metadata === null ? {} : { metadata: { model: { digest: metadata.model.digest }, versions: metadata.versions } }
+  if (metadata === null) return {}
+  const { model, versions, code } = metadata
+  return { metadata: { model: { digest: model.digest }, versions, ...(code ? { code } : {}) } }
 }
 
 /** Leaves by dotted key. Lists and empty mappings are leaves. */
