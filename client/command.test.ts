@@ -193,10 +193,10 @@ describe('client processes', () => {
   test('after a second Ctrl-C end at once, though their step still waits for others', async () => {
     const run = await host({ num_clients: 2 })
     silentClient(run, 'client-1')
-    const { child, line, says, ended } = client(run.url, 'client-0')
+    const { child, line, ended } = client(run.url, 'client-0')
     await line({ event: 'step', step: 0 })
     child.kill('SIGINT')
-    await says('stopping')
+    await line({ event: 'stopping' })
     child.kill('SIGINT')
     expect(await ended).toMatchObject({ status: 130, envelope: { exit_code: 130 } })
   })
