@@ -60,7 +60,7 @@ const clientCommand = defineCommand({
   flags: {
     '--server <url>': 'address of the edge server (needed)',
     '--id <name>': 'name of this client in the run (needed)',
-    '--model <model>': 'the base model, a folder or a hub id; without it the shipped model, if it is the one the server uses',
+    '--model <model>': 'the base model, a folder or a hub id; without it what it lacks is fetched from the server',
     '--data <file>': 'rows of its own (JSONL, CSV, or a file of code that gives them), in place of those of the config',
     '--dataset <file>': 'the file of code that data.dataset of the config names; no client runs code because a server names it',
     '--part <i/n>': "part of the rows to take, counted from 0; without it and --data the server gives it one of the config's",

@@ -54,11 +54,9 @@ const serverCommand = defineCommand({
 })
 
 /** What to type for a client; words in capitals are for whoever types. */
-function clientLine({ model, data, transport }: Config, url: string): string {
-  // A client finds only the shipped model by itself; where it keeps another one is its own affair.
-  const folder = model.model_name_or_path === null ? '' : ` --model ${inShell(model.model_name_or_path)}`
+function clientLine({ data, transport }: Config, url: string): string {
   const dataset = isOwnModule(data.dataset) ? ` --dataset ${inShell(data.dataset)}` : ''
-  return `npx cutlayer client --server ${url} --id NAME${folder}${dataset}${transport.token_file === null ? '' : ` --token-file ${inShell(transport.token_file)}`}`
+  return `npx cutlayer client --server ${url} --id NAME${dataset}${transport.token_file === null ? '' : ` --token-file ${inShell(transport.token_file)}`}`
 }
 
 function inShell(path: string): string {
