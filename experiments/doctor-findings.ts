@@ -14,6 +14,7 @@ import { UserError } from '../shared/errors.js'
 import { newGraph } from '../shared/graph/ops/index.js'
 import { temporaryPath } from '../shared/model/atomic-file.node.js'
 import { cacheFolder } from '../shared/model/cache.node.js'
+import { hubEnvironment } from '../shared/model/hub/environment.node.js'
 import { openModel } from '../shared/model/model.node.js'
 import { f32 } from '../shared/tensor.js'
 
@@ -107,6 +108,24 @@ export async function cacheFinding(environment: NodeJS.ProcessEnv = process.env)
   const facts = { folder, exists, writable: problem === null, bytes }
   if (problem !== null) return { what, status: 'missing', details: `${folder}: ${problem}`, facts, fix }
   return { what, status: 'ok', details: `${folder}, ${exists ? byteSize(bytes) : 'made when it is needed'}`, facts, fix: null }
+}
+
+/** Where models by hub id go and come from. A token is told of, and never shown. */
+export async function hubFinding(environment: NodeJS.ProcessEnv = process.env): Promise<Finding> {
+  const what = 'hub'
+  const fix = 'make it writable, or set HF_HUB_CACHE to another folder; models in folders work without it'
+  try {
+    const { cache, endpoint, isOffline, token } = hubEnvironment(environment)
+    const [problem, hasToken] = [await writingProblem(cache), (await token()) !== null]
+    const exists = (await stat(cache).catch(() => null)) !== null
+    const facts = { folder: cache, exists, writable: problem === null, endpoint, offline: isOffline, token: hasToken }
+    const state = isOffline ? 'no host is asked (HF_HUB_OFFLINE)' : `${endpoint}, ${hasToken ? 'with a token' : 'without a token'}`
+    if (problem !== null) return { what, status: 'absent', details: `${cache}: ${problem}; ${state}`, facts, fix }
+    return { what, status: 'ok', details: `${cache}${exists ? '' : ', made when it is needed'}; ${state}`, facts, fix: null }
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    return { what, status: 'absent', details: error.message, facts: {}, fix: error.fix }
+  }
 }
 
 /** Writes a file and removes it; where there is no folder yet, asks about the nearest one above. Null: it can be written. */

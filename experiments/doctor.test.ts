@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openModel } from '../shared/model/model.node.js'
-import { cacheFinding, type Finding } from './doctor-findings.js'
+import { cacheFinding, hubFinding, type Finding } from './doctor-findings.js'
 import { doctorCommand, memoryFinding, nodeFinding } from './doctor.js'
 import { typeCommand, typeForScript } from './testing/type.js'
 
@@ -38,11 +38,25 @@ test('a machine that the tests run on has all that is needed, and each thing is 
     'engine tfjs',
     'engine reference',
     'cache',
+    'hub',
     'shipped model',
   ])
   expect(found.get('engine onnx')!.facts).toMatchObject({ version: expect.stringMatching(/^1\.\d+\.\d+/) as string })
   expect(found.get('engine tfjs')).toMatchObject({ status: 'absent', details: 'not built yet' })
   expect(found.get('shipped model')!.facts).toMatchObject({ digest: (await openModel(null)).digest.model })
+})
+
+test('the hub is told with its cache, endpoint and whether there is a token, which is not shown', async () => {
+  const environment = { HF_HOME: folder, HF_ENDPOINT: 'https://mirror.test/', HF_TOKEN: 'hf_secret' }
+  const finding = await hubFinding(environment)
+  expect(finding).toMatchObject({
+    status: 'ok',
+    details: `${join(folder, 'hub')}, made when it is needed; https://mirror.test, with a token`,
+    facts: { folder: join(folder, 'hub'), endpoint: 'https://mirror.test', offline: false, token: true },
+  })
+  expect(JSON.stringify(finding)).not.toContain('hf_secret')
+  expect((await hubFinding({ ...environment, HF_HUB_OFFLINE: 'yes' })).details).toContain('no host is asked')
+  expect(await hubFinding({ HF_ENDPOINT: 'nonsense' })).toMatchObject({ status: 'absent' })
 })
 
 test('what is missing is told with its fix, and the status stays 0', async () => {

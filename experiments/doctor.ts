@@ -7,7 +7,7 @@ import { byteSize, defineCommand } from '../shared/command-line/index.node.js'
 import { threadsPerProcess } from '../shared/backend/open.node.js'
 import { packageVersion } from '../shared/version.node.js'
 import { table, type Column } from './inspect/table.js'
-import { cacheFinding, engineFindings, shippedModelFinding, type Finding } from './doctor-findings.js'
+import { cacheFinding, engineFindings, hubFinding, shippedModelFinding, type Finding } from './doctor-findings.js'
 
 /** As package.json's `engines` asks. */
 const NODE_NEEDED = [20, 12] as const
@@ -16,7 +16,7 @@ const MEMORY_NEEDED_BYTES = 2 ** 30
 
 export const doctorCommand = defineCommand({
   usage: 'doctor',
-  summary: 'engines found, threads, memory, cache folder; what is missing and how to get it',
+  summary: 'engines found, threads, memory, cache folders, the hub; what is missing and how to get it',
   example: 'cutlayer doctor\ncutlayer doctor --format json',
   options: z.object({}),
   async run(context) {
@@ -26,6 +26,7 @@ export const doctorCommand = defineCommand({
       memoryFinding(totalmem(), freemem()),
       ...(await engineFindings()),
       await cacheFinding(),
+      await hubFinding(),
       await shippedModelFinding(),
     ]
     const missing = findings.filter(({ status }) => status === 'missing')

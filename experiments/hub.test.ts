@@ -150,10 +150,10 @@ describe('a run by hub id', () => {
     })
     const server = startProgram(['server', config, '--port', '0'], { cwd: workshop.folder, env: workshop.environment })
     const { url } = (await server.line({ event: 'listening' })) as unknown as { url: string }
-    const own = { ...environment, CUTLAYER_CACHE: workshop.at('cache-of-client') }
+    const cache = workshop.at('cache-of-client')
     const client = startProgram(['client', '--server', url, '--id', 'ada', '--model', ID, '--engine', 'reference'], {
       cwd: workshop.folder,
-      env: { ...workshop.environment, ...own },
+      env: { ...workshop.environment, ...environment, CUTLAYER_CACHE: cache },
     })
     expect((await client.ended).envelope.error).toBeUndefined()
     expect((await server.ended).envelope.error).toBeUndefined()
@@ -161,8 +161,8 @@ describe('a run by hub id', () => {
     const bytes = fromCdn().reduce((sum, request) => sum + request.bytes, 0)
     expect(bytes).toBeGreaterThan(0)
     expect(bytes).toBeLessThan(0.7 * size)
-    expect(existsSync(join(own.HF_HOME, 'hub', 'models--acme--tiny', 'snapshots'))).toBe(true)
-    const parts = join(own.CUTLAYER_CACHE, 'parts', 'acme--tiny', hub.models.get(ID)!.revisions.main.commit)
+    expect(existsSync(join(environment.HF_HOME!, 'hub', 'models--acme--tiny', 'snapshots'))).toBe(true)
+    const parts = join(cache, 'parts', 'acme--tiny', hub.models.get(ID)!.revisions.main.commit)
     expect((await readdir(parts)).sort()).toEqual([
       'block-0.safetensors',
       'config.json',

@@ -98,7 +98,18 @@ export function fileMissing({ id, revision, file }: Pick<HubSubject, 'id' | 'rev
   })
 }
 
-export function unreachable(endpoint: string, id: string, why: string, cause?: unknown): UserError {
+export function unreachable(endpoint: string, { id, file }: Pick<HubSubject, 'id' | 'file'>, why: string, cause?: unknown): UserError {
+  if (file !== null) {
+    return new UserError(
+      {
+        code: 'HUB_UNREACHABLE',
+        what: `${file} of ${id} cannot be downloaded`,
+        why: `the connection to ${endpoint} fails again and again (${why})`,
+        fix: 'check the connection, and start again: it goes on where it stopped',
+      },
+      { cause },
+    )
+  }
   return new UserError(
     {
       code: 'HUB_UNREACHABLE',

@@ -98,7 +98,7 @@ export function hubHttp(environment: HubEnvironment, { signal, backOffMs = 500 }
           ;({ response, hasToken } = await follow(request))
         } catch (error) {
           signal?.throwIfAborted()
-          if (failures >= attempts) throw unreachable(environment.endpoint, subject.id, connectionProblem(error), error)
+          if (failures >= attempts) throw unreachable(environment.endpoint, subject, connectionProblem(error), error)
           await backOff(failures)
           continue
         }

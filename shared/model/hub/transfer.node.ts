@@ -56,7 +56,7 @@ export async function fetchInto(path: string, transfer: Transfer, http: HubHttp,
         if (!(error instanceof Break)) throw error
         failures = done > before ? 1 : failures + 1
         if (failures >= ATTEMPTS)
-          throw hubUnreachable(http.environment.endpoint, transfer.subject.id, connectionProblem(error.cause), error.cause)
+          throw hubUnreachable(http.environment.endpoint, transfer.subject, connectionProblem(error.cause), error.cause)
         await http.backOff(failures)
       }
     }
