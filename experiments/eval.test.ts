@@ -4,12 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { runCommandLine } from '../shared/command-line/frame.node.js'
-import { goldenFile, readJson } from '../shared/model/testing/golden.js'
+import { GOLDEN_MODELS, goldenFile, readJson } from '../shared/model/testing/golden.js'
 import { packageRoot } from '../shared/version.node.js'
 import { evalCommand, type EvaluationResult } from './eval.js'
 import { goldenRows, writeGoldenModel } from './testing/golden-model.js'
-
-const CASES = ['gpt2', 'gpt2-all-linear', 'gpt2-relu-scaled']
 
 let folder: string
 const at = (...parts: string[]): string => join(folder, ...parts)
@@ -17,7 +15,7 @@ const at = (...parts: string[]): string => join(folder, ...parts)
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'cutlayer-eval-'))
   process.env.CUTLAYER_CACHE = at('cache')
-  for (const name of CASES) {
+  for (const name of GOLDEN_MODELS) {
     await writeGoldenModel(at(name), name, { eos: false })
     await writeFile(at(`${name}.jsonl`), goldenRows(name))
   }
@@ -41,7 +39,7 @@ async function evaluate(...args: string[]): Promise<Envelope> {
   return JSON.parse(stdout.trimEnd().split('\n').at(-1)!) as Envelope
 }
 
-describe.each(CASES)('the golden model %s', (name) => {
+describe.each(GOLDEN_MODELS)('the golden model %s', (name) => {
   const { loss_base, loss_lora } = readJson<{ loss_base: number; loss_lora: number }>(goldenFile(name, 'golden.json'))
   const given = (): string[] => ['--model', at(name), '--data', at(`${name}.jsonl`)]
 

@@ -15,7 +15,7 @@ import { mergeCommand } from './merge.js'
 import { goldenRows, writeGoldenModel } from './testing/golden-model.js'
 import { typeCommand, typeForScript } from './testing/type.js'
 
-const CASES = ['gpt2', 'gpt2-all-linear', 'gpt2-relu-scaled']
+const CASES = ['gpt2', 'gpt2-all-linear', 'gpt2-relu-scaled', 'llama-untied']
 const NOT_INSTALLED = 77
 
 let folder: string

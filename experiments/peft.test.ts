@@ -7,10 +7,10 @@ import { loraOfRun } from '../shared/model/loaded.js'
 import { writePeftAdapter } from '../shared/model/peft.node.js'
 import { openTop } from '../shared/model/stage.js'
 import { goldenFile } from '../shared/model/testing/golden.js'
-import { checkInPeft, type PaddedRows } from '../shared/model/testing/peft-check.js'
+import { checkInPeft } from '../shared/model/testing/peft-check.js'
 import type { F32Tensor } from '../shared/tensor.js'
 import { packBatch } from '../shared/train/batch.js'
-import type { TokenRow } from '../shared/train/rows.js'
+import { paddedRows } from './testing/padded-rows.js'
 import { smallConfig, smallData, smallRows } from './testing/small-run.js'
 import { goldenModel, runTogether } from './testing/together.js'
 
@@ -37,7 +37,7 @@ test('the adapter of a federated run, both halves stitched, loads in PEFT and gi
     baseModel: 'golden',
     revision: null,
     init: config.lora.init_lora_weights,
-    layers: null,
+    
     tensors: adapter,
     card: { title: 'stitched', paragraphs: [], facts: [] },
   })
@@ -57,19 +57,8 @@ test('the adapter of a federated run, both halves stitched, loads in PEFT and gi
   expect(Math.abs(untrained - ours), 'an adapter without effect would be seen').toBeGreaterThan(0.1)
   expect(rounds.at(-1)!.eval_loss).toBeCloseTo(ours, 4)
 
-  const theirs = await checkInPeft(goldenFile('gpt2', 'model'), folder, padded(rows))
+  const theirs = await checkInPeft(goldenFile('gpt2', 'model'), folder, paddedRows(rows))
   if (!theirs) return context.skip('Python with torch, transformers and peft is needed')
   expect(theirs).toMatchObject({ missing: [], unexpected: [], tokens: batch.targets.data.length })
   expect(Math.abs(theirs.loss - ours) / ours).toBeLessThan(1e-4)
 })
-
-function padded(rows: readonly TokenRow[]): PaddedRows {
-  const longest = Math.max(...rows.map(({ ids }) => ids.length))
-  const table = (value: (row: TokenRow, position: number) => number, padding: number): number[][] =>
-    rows.map((row) => Array.from({ length: longest }, (_, position) => (position < row.ids.length ? value(row, position) : padding)))
-  return {
-    input_ids: table(({ ids }, position) => ids[position], 0),
-    attention_mask: table(() => 1, 0),
-    labels: table(({ ids, scored }, position) => (scored[position] ? ids[position] : -100), -100),
-  }
-}

@@ -16,6 +16,8 @@ import { overMemory, type Connect } from './links.js'
 export interface TogetherOptions {
   readonly config: Config
   readonly backend: Backend
+  /** Name of the golden model; GPT-2 if absent. */
+  readonly golden?: string
   /** Of each client; they are called `client-0`, `client-1` and so on, unless `ids` says otherwise. */
   readonly data: readonly ((client: string, config: ClientConfig) => ClientData)[]
   readonly ids?: readonly string[]
@@ -40,8 +42,18 @@ export interface RunTogether {
   readonly gradients: ReadonlyMap<string, Gradients>
 }
 
-export async function runTogether({ config, backend, data, ids, start, connect, clock, onStep }: TogetherOptions): Promise<RunTogether> {
-  const { model, weights } = goldenModel('gpt2')
+export async function runTogether({
+  config,
+  backend,
+  golden = 'gpt2',
+  data,
+  ids,
+  start,
+  connect,
+  clock,
+  onStep,
+}: TogetherOptions): Promise<RunTogether> {
+  const { model, weights } = goldenModel(golden)
   const steps: StepLine[] = []
   const rounds: RoundLine[] = []
   const traffic: TrafficLine[] = []
