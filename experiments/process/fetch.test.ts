@@ -3,11 +3,14 @@
  */
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { startProgram, type Program } from '../testing/program.js'
 import { writeRandomModel } from '../testing/random-model.js'
 import { tcpProxy } from '../testing/tcp-proxy.js'
 import { openWorkshop, type Workshop } from '../testing/workshop.js'
+
+// Two runs of processes in a test: it is not timed, this only ends one that hangs.
+vi.setConfig({ testTimeout: 180_000 })
 
 let workshop: Workshop
 const started: Program[] = []
