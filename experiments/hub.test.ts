@@ -70,6 +70,8 @@ describe('a hub id', () => {
   test('names an adapter too', async () => {
     const { loss } = (await evaluate('--model', './model', '--adapter', goldenFile('gpt2', 'adapter'))).data
     expect((await evaluate('--model', ID, '--adapter', 'acme/adapter')).data.loss).toBe(loss)
+    const { error } = await evaluate('--model', ID, '--adapter', 'acme/nothing')
+    expect(error).toMatchObject({ code: 'ADAPTER_NOT_FOUND', what: 'there is no adapter acme/nothing' })
   })
 
   test('is a folder where there is a folder of that name', async () => {

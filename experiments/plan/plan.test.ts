@@ -137,7 +137,7 @@ describe('a plan', () => {
     vi.stubEnv('HF_HUB_CACHE', workshop.at('hub'))
     const path = await workshop.config('hub.yaml', { model: { model_name_or_path: 'some/model', engine: 'reference' } })
     const missing = await typeForScript(commands, 'plan', path)
-    expect(missing.error?.code).toBe('MODEL_NOT_FOUND')
+    expect(missing.error).toMatchObject({ code: 'MODEL_NOT_FOUND', why: expect.stringContaining('HF_HUB_OFFLINE is set') as string })
     await writeFile(join(repository, 'refs/main'), commit)
     expect((await typeForScript<PlanData>(commands, 'plan', path)).data.model.name).toBe('some/model')
   })

@@ -68,14 +68,20 @@ export async function findModel(name: string, revision: string, access: HubAcces
 
 /**
  * The folder of an adapter: as it is, or of the files of a hub id.
- * @throws UserError ADAPTER_NOT_FOUND for what is neither; what the hub says, as findModel.
+ * @throws UserError ADAPTER_NOT_FOUND for an id that is none; what else the hub says, as findModel. What can only be a path is left to its reader.
  */
 export async function findAdapter(name: string, access: HubAccess = {}): Promise<string> {
   if ((await stat(resolve(name)).catch(() => null)) !== null || isPath(name) || hubIdProblem(name) !== null) return name
-  const snapshot = await openSnapshot(name, 'main', access)
-  await snapshot.need('adapter_config.json')
-  for (const file of ['adapter_model.safetensors', 'README.md']) await snapshot.find(file)
-  return snapshot.folder
+  try {
+    const snapshot = await openSnapshot(name, 'main', access)
+    await snapshot.need('adapter_config.json')
+    await snapshot.find('adapter_model.safetensors')
+    return snapshot.folder
+  } catch (error) {
+    if (!(error instanceof UserError) || error.code !== 'MODEL_NOT_FOUND') throw error
+    const what = error.what.replace('no model', 'no adapter')
+    throw new UserError({ ...error.report(), code: 'ADAPTER_NOT_FOUND', what }, { cause: error })
+  }
 }
 
 /**
