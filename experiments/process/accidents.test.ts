@@ -107,8 +107,8 @@ describe('a run that is told to end', () => {
     await run.line({ event: 'round', round: 1 })
     run.child.kill(signal)
     const { status, envelope } = await run.ended
-    expect(status).toBe(130)
     expect(envelope).toMatchObject({ status: 'error', exit_code: 130, error: { code: 'INTERRUPTED' } })
+    expect(status).toBe(130)
     const { run_dir, adapter_dir } = envelope.data as { run_dir: string; adapter_dir: string }
     expect(await summaryOf(run_dir)).toMatchObject({ status: 'interrupted', error: null })
     const names = ['README.md', 'adapter_config.json', 'adapter_model.safetensors']

@@ -101,8 +101,8 @@ async function expectNoTemporaries(): Promise<void> {
 
 /** What a run that was asked once to stop must leave. */
 async function expectGoodOrder({ status, envelope }: Ending, outputDir: string): Promise<void> {
-  expect(status).toBe(130)
   expect(envelope).toMatchObject({ status: 'error', exit_code: 130, error: { code: 'INTERRUPTED' } })
+  expect(status).toBe(130)
   const runs = await runsIn(outputDir)
   const data = envelope.data as { run_dir: string; adapter_dir: string | null; rounds: { round: number }[] } | null
   expect(runs).toEqual(data === null ? [] : [data.run_dir])
