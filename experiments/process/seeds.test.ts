@@ -167,7 +167,10 @@ test('Ctrl-C ends the run under way, and the series', async () => {
   await run.line({ event: 'round', round: 1 })
   run.child.kill('SIGINT')
   const { status, envelope } = await run.ended
-  expect(envelope).toMatchObject({ exit_code: 130, data: { runs: [{ error: null, status: 'interrupted', seed: 1 }], seeds: { complete: 0 } } })
+  expect(envelope).toMatchObject({
+    exit_code: 130,
+    data: { runs: [{ error: null, status: 'interrupted', seed: 1 }], seeds: { complete: 0 } },
+  })
   expect(status).toBe(130)
   expect((envelope.data as { runs: unknown[] }).runs).toHaveLength(1)
 })
