@@ -115,7 +115,7 @@ export function unreachable(endpoint: string, { id, file }: Pick<HubSubject, 'id
       code: 'HUB_UNREACHABLE',
       what: `${id} cannot be looked up on the hub`,
       why: `${endpoint} is not reached (${why}), and there is no folder of that name here`,
-      fix: 'check the connection and HF_ENDPOINT; if a folder was meant, check its path',
+      fix: 'check the connection and HF_ENDPOINT, or give a folder that is here',
     },
     { cause },
   )
@@ -126,6 +126,6 @@ export function notCached(cache: string, id: string, revision: string, why: stri
     code: 'MODEL_NOT_FOUND',
     what: file === null ? `there is no model ${id}` : `${file} of ${id} is not in the cache`,
     why: `${file === null ? 'there is no folder of that name here, ' : ''}${why}, and ${cache} holds no ${file === null ? 'copy' : 'such file'} of its revision ${revision}`,
-    fix: 'go online (unset HF_HUB_OFFLINE) so that it can be downloaded; if a folder was meant, check its path',
+    fix: 'give a folder that is here, or go online (unset HF_HUB_OFFLINE) so that it can be downloaded',
   })
 }
