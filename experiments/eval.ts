@@ -37,6 +37,8 @@ export interface EvaluationOptions {
   readonly batchSize: number
   /** Hears how many rows are through. */
   readonly onRows?: (done: number, total: number) => void
+  /** Hears what the adapter's config says to no effect. */
+  readonly onWarning?: (warning: string) => void
   /** How downloads go. */
   readonly hub?: HubAccess
 }
@@ -66,7 +68,8 @@ export interface EvaluationResult {
 export async function evaluateFile(backend: Backend, options: EvaluationOptions): Promise<EvaluationResult> {
   const { revision, hub = {} } = options
   const model = await openModel(options.model, { revision, hub })
-  const { lora, tensors } = await adapterFor(model, options.adapter, hub)
+  const { lora, tensors, warnings } = await adapterFor(model, options.adapter, hub)
+  for (const warning of warnings) options.onWarning?.(warning)
   const { rows, truncated } = await readTokenRows(model, options)
   const kept = rows.filter((row) => row !== null)
   if (kept.length === 0) throw nothingScored(options.data, rows.length)
@@ -185,6 +188,7 @@ export const evalCommand = defineCommand({
         model: given.model ?? null,
         revision: given.revision,
         hub: hubAccess(context),
+        onWarning: context.warn,
         adapter: given.adapter ?? null,
         data: given.data,
         perRow: given.perRow,

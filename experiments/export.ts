@@ -56,7 +56,7 @@ export const exportCommand = defineCommand({
       several === null
         ? [`the ${which} adapter of ${run.name}`, target]
         : [`the ${which} adapters of ${several.join(', ')} in ${run.name}`, `${target}, each in a folder of its name`]
-    const text = `wrote ${what} (${run.id}) to ${where}\nrank ${lora.r} on ${lora.targetModules.join(', ')} of ${baseModel ?? 'a model without a name'}: ${parameters} parameters${several === null ? '' : ' each'}`
+    const text = `wrote ${what} (${run.id}) to ${where}\nrank ${lora.r} on ${[lora.targetModules].flat().join(', ')} of ${baseModel ?? 'a model without a name'}: ${parameters} parameters${several === null ? '' : ' each'}`
     return { data, text }
   },
 })

@@ -61,7 +61,8 @@ export const generateCommand = defineCommand({
     const hub = hubAccess(context)
     const model = await openModel(source.model, { revision: source.revision, hub })
     const tokenizer = await model.tokenizer()
-    const { lora, tensors } = await adapterFor(model, source.adapter, hub)
+    const { lora, tensors, warnings } = await adapterFor(model, source.adapter, hub)
+    warnings.forEach(context.warn)
     const ids = tokenizer.encode(prompt, { specialTokens: true })
     // A model goes on from something: an empty prompt begins where a text begins.
     const start = ids.length > 0 ? ids : Int32Array.of(tokenizer.bosId ?? tokenizer.eosId ?? 0)

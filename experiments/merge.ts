@@ -31,7 +31,8 @@ export const mergeCommand = defineCommand({
     await refuseOccupied(out!)
     const hub = hubAccess(context)
     const model = await openModel(given.model ?? null, { revision: given.revision, hub })
-    const { lora, tensors } = await adapterFor(model, given.adapter, hub)
+    const { lora, tensors, warnings } = await adapterFor(model, given.adapter, hub)
+    warnings.forEach(context.warn)
     const bars: Progress[] = []
     try {
       const { merged, bytes, dtypes, files, ...counts } = await writeMergedModel({

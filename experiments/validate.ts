@@ -10,11 +10,14 @@ import { defineCommand, hubAccess } from '../shared/command-line/index.node.js'
 import { loadConfigSeries } from '../shared/config/load.node.js'
 import { isOwnModule } from '../shared/config/own-path.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
+import { adapterShapes } from '../shared/model/adapter.js'
 import { checkConfigFits, type ConfigFit } from '../shared/model/fit.js'
 import type { HubAccess } from '../shared/model/hub/snapshot.node.js'
 import { isOnHub } from '../shared/model/model-source.node.js'
 import { openModel, openOutline, type ModelOutline } from '../shared/model/model.node.js'
-import { startAdapter, unusedInit } from '../shared/model/warm-start.node.js'
+import type { PerModule } from '../shared/model/module-selection.js'
+import { startAdapter, unusedLoraKeys } from '../shared/model/warm-start.node.js'
+import { elements } from '../shared/tensor.js'
 import { checkRows } from './check-rows.js'
 
 /** Enough for the first row of a file of rows. */
@@ -36,7 +39,12 @@ export const validateCommand = defineCommand({
     // Of another seed the rows may be divided otherwise.
     if (missing.length === 0) for (const each of series.configs) await checkRows(each, model)
     if (missing.length === 0) await loadStrategy(config.federation)
-    const warnings = [...missing, ...privacyWarnings(config, await scoresAllTokens(config, model)), ...trainingWarnings(config)]
+    const warnings = [
+      ...missing,
+      ...privacyWarnings(config, await scoresAllTokens(config, model)),
+      ...unusedLoraKeys(config.lora, fit.lora),
+      ...trainingWarnings(config),
+    ]
     const heading = `${context.paint('bold', `${path} is valid`)}${warnings.length === 0 ? '' : ', with warnings'}`
     const told = warnings.map((warning) => `${context.paint('yellow', 'warning:')} ${warning}`)
     const many = series.isList ? [`seeds     ${seeds.join(', ')}: a run of its own for each`] : []
@@ -56,9 +64,9 @@ async function openForChecks({ model_name_or_path: name, revision }: Config['mod
 function whatItDoes(
   { data, train, federation, lora, split }: Config,
   { name, architecture }: ModelOutline,
-  { cut, lora: { modules } }: ConfigFit,
+  { cut, lora: { modules, ranks } }: ConfigFit,
 ): string[] {
-  const parameters = modules.reduce((sum, { in: width, out }) => sum + lora.r * (width + out), 0)
+  const parameters = [...adapterShapes(modules, ranks).values()].reduce((sum, shape) => sum + elements(shape), 0)
   const { num_rounds: rounds, local_steps: steps, local_epochs: epochs } = federation
   const holders = clientCount({ split, federation })
   const each = holders === 1 ? 'one client' : `each of ${holders} clients`
@@ -67,10 +75,16 @@ function whatItDoes(
   const amount = steps === null ? `${epochs} local epochs` : `${steps} local steps`
   return [
     `model     ${name}: ${architecture.layers} blocks, ${where}`,
-    `adapter   rank ${lora.r} on ${modules.length} linear layers, ${parameters.toLocaleString('en')} parameters${lora.init_from === null ? '' : `, from ${lora.init_from}`}`,
+    `adapter   ${rankText(ranks)} on ${modules.length} linear layers, ${parameters.toLocaleString('en')} parameters${lora.init_from === null ? '' : `, from ${lora.init_from}`}`,
     `data      ${data.path ?? data.dataset}, rows of at most ${data.max_length} tokens, ${holders === 1 ? 'all on one client' : `divided by client: ${division}`}`,
     `training  ${rounds} rounds of ${amount}, batches of ${train.per_device_train_batch_size}, learning rate ${train.learning_rate}`,
   ]
+}
+
+function rankText(ranks: PerModule): string {
+  if (typeof ranks === 'number') return `rank ${ranks}`
+  const values = [...ranks.values()]
+  return `ranks ${Math.min(...values)} to ${Math.max(...values)}`
 }
 
 /** Warnings, because a config may be written on another machine than the one whose rows and token it names. */
@@ -103,10 +117,8 @@ function privacyWarnings({ split, data }: Config, isAllScored: boolean): string[
   return warnings
 }
 
-function trainingWarnings({ train, federation, data, lora }: Config): string[] {
+function trainingWarnings({ train, federation, data }: Config): string[] {
   const warnings: string[] = []
-  const unused = unusedInit(lora)
-  if (unused !== null) warnings.push(unused)
   if (train.learning_rate === 0) warnings.push('train.learning_rate is 0: nothing will be learned')
   if (train.warmup_ratio === 1) warnings.push('train.warmup_ratio is 1: the rate rises to the end and is never held')
   if (data.eval_fraction === 0 && data.eval_path === null)

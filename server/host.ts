@@ -14,7 +14,7 @@ import { weightsOfSides } from '../shared/model/loaded.js'
 import type { HubEvent } from '../shared/model/hub/snapshot.node.js'
 import { openModel, type ModelFolder } from '../shared/model/model.node.js'
 import { serveModel } from '../shared/model/served.node.js'
-import { startAdapter, unusedInit } from '../shared/model/warm-start.node.js'
+import { startAdapter, unusedLoraKeys } from '../shared/model/warm-start.node.js'
 import { digestOfFile } from '../shared/own-module.node.js'
 import type { LinkLimits } from '../shared/protocol/limits.js'
 import type { ServerLink } from '../shared/protocol/link.js'
@@ -131,8 +131,7 @@ export async function hostRun({
     })
     const observer = both(recorder, both(logged(log), watcher))
     doing('compiling')
-    const warning = unusedInit(config.lora)
-    if (warning !== null) observer.event({ event: 'warning', reason: warning })
+    for (const reason of unusedLoraKeys(config.lora, lora)) observer.event({ event: 'warning', reason })
     const started = await startServer({
       config,
       run: `${directory.name}_${directory.id}`,

@@ -127,7 +127,6 @@ export class RunRecorder implements RunObserver {
       baseModel: model.name,
       revision: model.revision,
       init: config.lora.init_lora_weights,
-      layers: null,
       tensors: adapter,
       card: cardOf({ config, model, round, adapter, client, evalLoss }),
     })

@@ -59,14 +59,14 @@ export async function startServer(setup: ServerSetup): Promise<StartedServer> {
           layer,
           { prepack: true },
         )
-  const { r, init_lora_weights: init } = config.lora
+  const { init_lora_weights: init } = config.lora
   const server = new EdgeServer({
     config,
     run: setup.run,
     model: modelCardOf(model),
     architecture: model.architecture,
     top: stage,
-    start: setup.start ?? initialAdapter(lora.modules, { r, seed: config.train.seed, init }),
+    start: setup.start ?? initialAdapter(lora.modules, { r: lora.ranks, seed: config.train.seed, init }),
     strategy,
     observer: setup.observer,
     token: setup.token,

@@ -5,15 +5,16 @@ import type { Graph, ValueId } from '../../shared/graph/data.js'
 import { evaluateShape } from '../../shared/graph/dims.js'
 import { findOp } from '../../shared/graph/graph.js'
 import { ops } from '../../shared/graph/ops/index.js'
+import type { PerModule } from '../../shared/model/module-selection.js'
 import { elements } from '../../shared/tensor.js'
-import { bindingsOf, withRank, type BatchSize } from './flops.js'
+import { bindingsOf, withRanks, type BatchSize } from './flops.js'
 
 /** f32 and i32 alike. */
 const ELEMENT_BYTES = 4
 
 /** Bytes of a value for a batch of that size. */
-export function valueBytes(graph: Graph, id: ValueId, size: BatchSize, rank: number): number {
-  return ELEMENT_BYTES * elements(evaluateShape(withRank(graph.values[id].shape, rank), bindingsOf(size)))
+export function valueBytes(graph: Graph, id: ValueId, size: BatchSize, ranks: PerModule): number {
+  return ELEMENT_BYTES * elements(evaluateShape(withRanks(graph.values[id].shape, ranks), bindingsOf(size)))
 }
 
 /**
@@ -21,9 +22,9 @@ export function valueBytes(graph: Graph, id: ValueId, size: BatchSize, rank: num
  * are made to the end, others until their last use. A view has no bytes of its own, and keeps what it looks at alive. The head counts twice, because
  * its logits and their softmax live together. Weights and constants are not counted: see `memory.ts`.
  */
-export function peakBytes(graph: Graph, size: BatchSize, rank: number): number {
+export function peakBytes(graph: Graph, size: BatchSize, ranks: PerModule): number {
   const roots = rootsOf(graph)
-  const bytesOf = (id: ValueId): number => valueBytes(graph, id, size, rank)
+  const bytesOf = (id: ValueId): number => valueBytes(graph, id, size, ranks)
   const held = new Set([...graph.outputs.values()].map((id) => roots[id]))
   let live = 0
   graph.values.forEach(({ source }, id) => {

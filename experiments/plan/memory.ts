@@ -3,6 +3,7 @@
  */
 import type { Config } from '../../shared/config/schema.js'
 import { graphWeights, type Graph, type ValueId } from '../../shared/graph/data.js'
+import type { PerModule } from '../../shared/model/module-selection.js'
 import type { BottomGraphs, TopGraphs } from '../../shared/model/stage-graphs.js'
 import { elements } from '../../shared/tensor.js'
 import type { BatchSize } from './flops.js'
@@ -39,6 +40,8 @@ export interface MemorySetting {
   readonly config: Config
   readonly hiddenSize: number
   readonly clients: number
+  /** Of the adapter's modules. */
+  readonly ranks: PerModule
   /** The largest micro-batch. */
   readonly size: BatchSize
   /** Values of the adapter of each side; a side without blocks has none. */
@@ -58,10 +61,9 @@ export interface MemorySetting {
  *                  and the gradient that comes back, coded and decoded
  */
 export function splitClientMemory(setting: MemorySetting, graphs: BottomGraphs): NodeMemory {
-  const { config, size, hiddenSize, adapterParameters } = setting
-  const rank = config.lora.r
-  const kept = graphs.saved.reduce((sum, name) => sum + valueBytes(graphs.forward, outputId(graphs.forward, name), size, rank), 0)
-  const peaks = [graphs.forward, graphs.backward].map((graph) => peakBytes(graph, size, rank) - kept)
+  const { config, size, ranks, hiddenSize, adapterParameters } = setting
+  const kept = graphs.saved.reduce((sum, name) => sum + valueBytes(graphs.forward, outputId(graphs.forward, name), size, ranks), 0)
+  const peaks = [graphs.forward, graphs.backward].map((graph) => peakBytes(graph, size, ranks) - kept)
   const { activation_codec, gradient_codec } = config.transport
   const message = codedBytes(activation_codec, size.tokens, hiddenSize, 'activations')
   const gradient = codedBytes(gradient_codec, size.tokens, hiddenSize, 'gradients') + F32_BYTES * size.tokens * hiddenSize
@@ -70,7 +72,7 @@ export function splitClientMemory(setting: MemorySetting, graphs: BottomGraphs):
     { name: 'kept_activations', bytes: kept, of: 'what the forward pass keeps for the backward pass' },
     {
       name: 'working',
-      bytes: Math.max(0, ...peaks, peakBytes(graphs.evaluation, size, rank)),
+      bytes: Math.max(0, ...peaks, peakBytes(graphs.evaluation, size, ranks)),
       of: 'values that live at once while it computes',
     },
     { name: 'transport', bytes: 2 * Math.max(message, adapterMessage(setting)) + gradient, of: 'messages being packed, sent and read' },
@@ -170,8 +172,8 @@ const mapped = (graphs: readonly Graph[]): MemoryTerm => ({
   of: 'frozen weights, mapped from files',
 })
 
-function working({ config, size }: MemorySetting, { training, evaluation }: TopGraphs): MemoryTerm {
-  const bytes = Math.max(...[training, evaluation].map((graph) => peakBytes(graph, size, config.lora.r)))
+function working({ size, ranks }: MemorySetting, { training, evaluation }: TopGraphs): MemoryTerm {
+  const bytes = Math.max(...[training, evaluation].map((graph) => peakBytes(graph, size, ranks)))
   return { name: 'working', bytes, of: 'values that live at once while it computes' }
 }
 

@@ -68,17 +68,17 @@ export function makePlan(input: PlanInput): Plan {
   const isClients = (path: string): boolean => cut === null || (model.definition.family.blockOf(path) ?? Infinity) < cut
   const ofClients = adapterShapes(
     lora.modules.filter(({ path }) => isClients(path)),
-    config.lora.r,
+    lora.ranks,
   )
   const sizeOf = (shapes: ReadonlyMap<string, readonly number[]>): number =>
     [...shapes.values()].reduce((sum, shape) => sum + elements(shape), 0)
-  const parameters = sizeOf(adapterShapes(lora.modules, config.lora.r))
+  const parameters = sizeOf(adapterShapes(lora.modules, lora.ranks))
   const client = sizeOf(ofClients)
 
   const works = worksOf(input)
   const counted = countedRounds(config, works)
   const wire: WireSetting = { config, hiddenSize: model.architecture.hiddenSize, isSplit: cut !== null, adapter: ofClients }
-  const compute: Compute = computeOf(cut === null ? null : bottomGraphs(stage, cut), topGraphs(stage, cut), config.lora.r)
+  const compute: Compute = computeOf(cut === null ? null : bottomGraphs(stage, cut), topGraphs(stage, cut), lora.ranks)
   const rounds = counted.map((round) => planRound(input, works, round, wire, compute))
   const training = rounds.filter(({ round }) => round > 0)
   const mean = sumTraffic(
@@ -87,7 +87,14 @@ export function makePlan(input: PlanInput): Plan {
   )
   const uncounted = config.federation.num_rounds - training.length
   const size = largestSize(config, model, works)
-  const setting = { config, hiddenSize: wire.hiddenSize, clients, size, adapterParameters: { client, server: parameters - client } }
+  const setting = {
+    config,
+    hiddenSize: wire.hiddenSize,
+    clients,
+    ranks: lora.ranks,
+    size,
+    adapterParameters: { client, server: parameters - client },
+  }
   const top = topGraphs(stage, cut)
   return {
     model: {

@@ -3,6 +3,7 @@
  */
 import type { Graph } from '../../shared/graph/data.js'
 import type { Dim } from '../../shared/graph/dims.js'
+import type { PerModule } from '../../shared/model/module-selection.js'
 import type { BottomGraphs, TopGraphs } from '../../shared/model/stage-graphs.js'
 import type { RoundWork } from './bytes.js'
 import { evaluateFlops, productFlops, type BatchSize } from './flops.js'
@@ -21,8 +22,8 @@ export interface RoundFlops {
 }
 
 /** @param bottom null where clients hold the whole model, which is then the top from no cut. */
-export function computeOf(bottom: BottomGraphs | null, top: TopGraphs, rank: number): Compute {
-  const of = (graph: Graph): Dim => productFlops(graph, rank)
+export function computeOf(bottom: BottomGraphs | null, top: TopGraphs, ranks: PerModule): Compute {
+  const of = (graph: Graph): Dim => productFlops(graph, ranks)
   const upper = { training: [of(top.training)], evaluation: of(top.evaluation) }
   if (bottom === null) return { client: upper, server: { training: [], evaluation: 0 } }
   return { client: { training: [of(bottom.forward), of(bottom.backward)], evaluation: of(bottom.evaluation) }, server: upper }

@@ -6,6 +6,7 @@
  */
 import { z } from 'zod'
 import { REVISION } from '../model/hub/id.js'
+import { patternKeyProblem, patternProblem } from '../model/module-selection.js'
 import { isOwnModule, OWN_MODULE } from './own-path.js'
 
 const fraction = z.number().min(0).max(1)
@@ -19,6 +20,22 @@ const nameOrCode = <Name extends string>(name: Name, file: string) => {
 }
 const rowsFile = path.refine((value): boolean => !isOwnModule(value), 'a JSONL or CSV file (data.dataset takes code)')
 const names = z.array(z.string().min(1)).min(1)
+/** A mapping whose keys are matched with module paths, as PEFT does it. */
+const byModule = (value: z.ZodNumber) =>
+  z
+    .record(z.string().min(1), value)
+    .refine((patterns) => keyProblem(patterns) === null, {
+      error: ({ input }) => `keys that are module names or patterns for their paths (${keyProblem(input as object)})`,
+    })
+    .default({})
+
+function keyProblem(patterns: object): string | null {
+  for (const key of Object.keys(patterns)) {
+    const problem = patternKeyProblem(key)
+    if (problem !== null) return `in ${key}, ${problem}`
+  }
+  return null
+}
 
 export const ModelGroup = z.strictObject({
   /** A folder in Hugging Face form, or the id of a model on the hub; null: the model that is shipped with cutlayer. */
@@ -44,17 +61,21 @@ export const LoraGroup = z.strictObject({
   r: z.int().min(1).max(65536).default(8),
   lora_alpha: z.number().positive().default(16),
   lora_dropout: belowOne.default(0),
-  /** Module names (last part of their path), or all linear layers but the output head; null: the family's PEFT default. */
+  /** Module names (last part of their path), a Python pattern for whole paths, or all linear layers but the output head; null: the family's PEFT default. */
   target_modules: z
-    .union([names, z.literal('all-linear')], 'a list of module names, or all-linear')
+    .union([names, z.string().min(1)], 'a list of module names, a pattern for their paths, or all-linear')
+    .refine((targets) => typeof targets !== 'string' || patternProblem(targets) === null, {
+      error: ({ input }) => `a pattern that can be read (${patternProblem(String(input))})`,
+    })
     .nullable()
     .default(null),
   use_rslora: z.boolean().default(false),
   /** true: A Kaiming-uniform and B zero; gaussian: A normal with deviation 1/r and B zero. */
   init_lora_weights: z.union([z.literal(true), z.literal('gaussian')], 'true or gaussian').default(true),
-  rank_pattern: z.record(z.string(), z.int().min(1)).default({}),
-  alpha_pattern: z.record(z.string(), z.number().positive()).default({}),
-  /** A PEFT folder to start from; what it says of r, lora_alpha, target_modules and use_rslora then holds (model/warm-start.node.ts). */
+  /** Rank or alpha of single modules, by names or Python patterns for their paths; the first that matches counts. */
+  rank_pattern: byModule(z.int().min(1).max(65536)),
+  alpha_pattern: byModule(z.number().positive()),
+  /** A PEFT folder to start from; what it says of the keys above then holds, but of how to begin (model/warm-start.node.ts). */
   init_from: path.nullable().default(null),
 })
 

@@ -35,8 +35,6 @@ export const NOT_BUILT: readonly Planned[] = [
   { key: 'split.cut_layer', asksForIt: isMapping, instead: 'one number for all clients' },
   { key: 'split.tail_layers', asksForIt: (value) => typeof value === 'number' && value > 0, instead: '0' },
   { key: 'lora.init_lora_weights', asksForIt: oneOf(false, 'eva', 'olora', 'pissa', 'loftq', 'orthogonal'), instead: 'true or gaussian' },
-  { key: 'lora.rank_pattern', asksForIt: isFilled, instead: 'lora.r for all modules' },
-  { key: 'lora.alpha_pattern', asksForIt: isFilled, instead: 'lora.lora_alpha for all modules' },
   { key: 'federation.strategy', asksForIt: oneOf(...STRATEGIES), instead: 'fedavg, or a file of your own such as ./my-strategy.js' },
   { key: 'federation.on_client_loss', asksForIt: oneOf('restart_round'), instead: 'continue' },
   { key: 'privacy', asksForIt: isFilled, instead: 'no key at all' },

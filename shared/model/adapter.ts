@@ -7,14 +7,17 @@ import { UserError } from '../errors.js'
 import { derive } from '../random.js'
 import { elements, f32, type F32Tensor, type NamedTensors } from '../tensor.js'
 import type { LinearModule } from './families/family.js'
+import { ofModule, perModule, type ModulePatterns, type ModuleSelection, type PerModule } from './module-selection.js'
 
 /** What an adapter computes: y + scale * B (A x). Numbers as PEFT has them. */
-export interface LoraConfig {
+export interface LoraConfig extends ModuleSelection {
   readonly r: number
   readonly alpha: number
   readonly dropout: number
-  /** Module names, the last part (or parts) of their paths. */
-  readonly targetModules: readonly string[]
+  /** Ranks of modules that have another than `r`. */
+  readonly rankPattern: ModulePatterns
+  /** As rankPattern, of `alpha`. */
+  readonly alphaPattern: ModulePatterns
   /** The scale is alpha / sqrt(r) in place of alpha / r. */
   readonly useRslora: boolean
   /** Whether the base weight is stored [in, out], as GPT-2's Conv1D does. A and B are not affected. */
@@ -28,6 +31,19 @@ export interface LoraConfig {
  */
 export function scaleOf(config: Pick<LoraConfig, 'r' | 'alpha' | 'useRslora'>): number {
   return config.alpha / (config.useRslora ? Math.sqrt(config.r) : config.r)
+}
+
+/** The rank of each of these modules. */
+export function ranksOf({ r, rankPattern }: Pick<LoraConfig, 'r' | 'rankPattern'>, paths: readonly string[]): PerModule {
+  return perModule(paths, r, rankPattern)
+}
+
+/** The factor of each of these modules, as `scaleOf` has it of its own rank and alpha. */
+export function scalesOf(config: LoraConfig, paths: readonly string[]): PerModule {
+  const { useRslora } = config
+  const [ranks, alphas] = [ranksOf(config, paths), perModule(paths, config.alpha, config.alphaPattern)]
+  if (typeof ranks === 'number' && typeof alphas === 'number') return scaleOf({ r: ranks, alpha: alphas, useRslora })
+  return new Map(paths.map((path) => [path, scaleOf({ r: ofModule(ranks, path), alpha: ofModule(alphas, path), useRslora })]))
 }
 
 const PEFT_PREFIX = 'base_model.model.'
@@ -61,30 +77,35 @@ export function fromPeftKey(key: string): string | null {
   return key.startsWith(PEFT_PREFIX) ? key.slice(PEFT_PREFIX.length) : null
 }
 
-/** Name and shape of every tensor of an adapter of rank r on those modules, in their order, A before B. */
-export function adapterShapes(modules: readonly LinearModule[], r: number): Map<string, readonly [number, number]> {
+/** Name and shape of every tensor of an adapter on those modules, of these ranks, in their order, A before B. */
+export function adapterShapes(modules: readonly LinearModule[], ranks: PerModule): Map<string, readonly [number, number]> {
   return new Map(
-    modules.flatMap((module): [string, readonly [number, number]][] => [
-      [loraAName(module.path), [r, module.in]],
-      [loraBName(module.path), [module.out, r]],
-    ]),
+    modules.flatMap((module): [string, readonly [number, number]][] => {
+      const rank = ofModule(ranks, module.path)
+      return [
+        [loraAName(module.path), [rank, module.in]],
+        [loraBName(module.path), [module.out, rank]],
+      ]
+    }),
   )
 }
 
 /**
  * A new adapter. A is Kaiming-uniform with a = sqrt(5), which is uniform in +-1/sqrt(in), or normal with deviation 1/r; B is zero.
  *
+ * @param options.r rank of all modules, or of each.
  * Each tensor has its own random stream, keyed by its name: it does not depend on the cut, or on which other modules there are.
  * Source: PEFT's LoraLayer.reset_lora_parameters; He et al. 2015, arXiv:1502.01852.
  */
 export function initialAdapter(
   modules: readonly LinearModule[],
-  options: { readonly r: number; readonly seed: number; readonly init: true | 'gaussian' },
+  options: { readonly r: PerModule; readonly seed: number; readonly init: true | 'gaussian' },
 ): Map<string, F32Tensor> {
-  const { r, seed, init } = options
+  const { seed, init } = options
   const adapter = new Map<string, F32Tensor>()
   for (const module of modules) {
     const name = loraAName(module.path)
+    const r = ofModule(options.r, module.path)
     const values = new Float32Array(r * module.in)
     const random = derive(seed, 'lora-init', name)
     const bound = 1 / Math.sqrt(module.in)
@@ -113,10 +134,10 @@ export function listed(names: readonly string[]): string {
 export function checkAdapter(
   adapter: ReadonlyMap<string, { readonly shape: readonly number[] }>,
   modules: readonly LinearModule[],
-  r: number,
+  ranks: PerModule,
   origin: string,
 ): void {
-  const expected = adapterShapes(modules, r)
+  const expected = adapterShapes(modules, ranks)
   const missing = [...expected.keys()].filter((name) => !adapter.has(name))
   const unexpected = [...adapter.keys()].filter((name) => !expected.has(name))
   const misshapen = [...expected].flatMap(([name, shape]) => {

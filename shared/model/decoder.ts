@@ -8,6 +8,7 @@ import { f32, i32, scalar, type NamedTensors, type Tensor } from '../tensor.js'
 import { layoutOf } from '../train/batch.js'
 import { generationGraph, pastName, presentName, type ModelDefinition } from './graphs.js'
 import { addLora, defaultTerm } from './lora.js'
+import { ofModule, type PerModule } from './module-selection.js'
 import type { StageSetting } from './stage.js'
 
 export interface Decoder {
@@ -96,10 +97,11 @@ function emptyPast(graph: Graph, names: readonly string[]): Record<string, Tenso
 }
 
 /** The adapter and its scales: the same for every token. */
-function fixedInputs(graph: Graph, adapter: NamedTensors, scale: number): Record<string, Tensor> {
+function fixedInputs(graph: Graph, adapter: NamedTensors, scale: PerModule): Record<string, Tensor> {
   const fixed: Record<string, Tensor> = {}
   for (const name of graphInputs(graph).keys()) {
-    const tensor = name.endsWith('.lora_scale') ? scalar(scale) : adapter.get(name)
+    const scaled = /^(.*)\.lora_scale$/.exec(name)
+    const tensor = scaled ? scalar(ofModule(scale, scaled[1]!)) : adapter.get(name)
     if (tensor) fixed[name] = tensor
   }
   return fixed

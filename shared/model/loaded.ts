@@ -5,12 +5,13 @@ import type { ClientConfig } from '../config/schema.js'
 import { UserError } from '../errors.js'
 import { graphWeights } from '../graph/data.js'
 import type { ModelCard } from '../protocol/messages.js'
-import { scaleOf, type LoraConfig } from './adapter.js'
+import { ranksOf, scalesOf, type LoraConfig } from './adapter.js'
 import { cut, cutOutOfRange } from './cut.js'
 import type { ModelDigest } from './digest.js'
 import type { Architecture, LinearModule } from './families/family.js'
 import { lossGraph, type ModelDefinition } from './graphs.js'
 import { targetedModules } from './lora.js'
+import { exceptions, namesOf, perModule, type PerModule } from './module-selection.js'
 import type { LoraSetting } from './stage.js'
 
 export interface LoadedModel {
@@ -24,6 +25,9 @@ export interface LoadedModel {
 
 export interface RunLora {
   readonly modules: readonly LinearModule[]
+  /** Of those modules. */
+  readonly ranks: PerModule
+  /** As it is written: what differs from `r` and `alpha` by whole path. */
   readonly config: LoraConfig
   readonly setting: LoraSetting
 }
@@ -32,20 +36,23 @@ export interface RunLora {
 export function loraOfRun({ definition: { family, config } }: Pick<LoadedModel, 'definition'>, lora: ClientConfig['lora']): RunLora {
   const linears = family.linears(config)
   const targets = lora.target_modules ?? family.defaultTargets
-  const modules = targets === 'all-linear' ? linears : targetedModules(linears, targets)
+  const modules = targetedModules(linears, targets)
+  const paths = modules.map(({ path }) => path)
+  const ranks = ranksOf({ r: lora.r, rankPattern: lora.rank_pattern }, paths)
   const adapter: LoraConfig = {
     r: lora.r,
     alpha: lora.lora_alpha,
     dropout: lora.lora_dropout,
-    targetModules: targets === 'all-linear' ? [...new Set(modules.map(({ path }) => path.slice(path.lastIndexOf('.') + 1)))] : targets,
+    targetModules: typeof targets === 'string' ? namesOf(linears, modules) : targets,
+    excludeModules: [],
+    layers: null,
+    layersPattern: [],
+    rankPattern: exceptions(paths, ranks, lora.r),
+    alphaPattern: exceptions(paths, perModule(paths, lora.lora_alpha, lora.alpha_pattern), lora.lora_alpha),
     useRslora: lora.use_rslora,
     fanInFanOut: family.fanInFanOut,
   }
-  return {
-    modules,
-    config: adapter,
-    setting: { paths: modules.map(({ path }) => path), scale: scaleOf(adapter), dropout: lora.lora_dropout },
-  }
+  return { modules, ranks, config: adapter, setting: { paths, scale: scalesOf(adapter, paths), dropout: lora.lora_dropout } }
 }
 
 /** The blocks that clients hold, or null where they hold the whole model. @throws UserError CUT_OUT_OF_RANGE */

@@ -9,6 +9,7 @@ import type { Value } from '../graph/graph.js'
 import { newGraph } from '../graph/ops/index.js'
 import { replay } from '../graph/replay.js'
 import type { LinearModule } from './families/family.js'
+import { isAllLinear, isNamed, lastNames, selectedModules } from './module-selection.js'
 
 /** One low-rank term on a module. A list of them may stand on one weight; `name` '' is PEFT's default adapter. */
 export interface LoraTerm {
@@ -32,22 +33,31 @@ export function termInputs(path: string, term: Pick<LoraTerm, 'name'>): { a: str
 }
 
 /**
- * Modules that PEFT's `target_modules` list selects: a target is a whole path or its last names.
+ * Modules that `target_modules` selects: whole paths or their last names, one Python regular expression for whole paths, or `all-linear`.
+ *
+ * PEFT passes over a name that selects none; here a person wrote it, and meant something.
  * @throws UserError TARGET_MATCHES_NOTHING naming the first target that selects none.
  */
-export function targetedModules(modules: readonly LinearModule[], targets: readonly string[]): LinearModule[] {
-  const selects = (target: string, { path }: LinearModule): boolean => path === target || path.endsWith(`.${target}`)
-  for (const target of targets)
-    if (!modules.some((module) => selects(target, module))) {
-      const names = [...new Set(modules.map(({ path }) => path.slice(path.lastIndexOf('.') + 1)))]
-      throw new UserError({
-        code: 'TARGET_MATCHES_NOTHING',
-        what: `lora.target_modules has ${target}, which matches no linear layer of this model`,
-        why: `its linear layers are called ${names.join(', ')}`,
-        fix: `choose from ${names.join(', ')}, or give a full path such as ${modules[0].path}`,
-      })
-    }
-  return modules.filter((module) => targets.some((target) => selects(target, module)))
+export function targetedModules(modules: readonly LinearModule[], targets: readonly string[] | string): LinearModule[] {
+  const selection = { targetModules: targets, excludeModules: [], layers: null, layersPattern: [] }
+  if (typeof targets === 'string') {
+    const selected = selectedModules(modules, selection)
+    if (selected.length === 0 && !isAllLinear(targets)) throw matchesNothing(modules, `is the pattern ${targets}`)
+    return selected
+  }
+  const idle = targets.find((target) => !modules.some(({ path }) => isNamed(path, target)))
+  if (idle !== undefined) throw matchesNothing(modules, `has ${idle}`)
+  return selectedModules(modules, selection)
+}
+
+function matchesNothing(modules: readonly LinearModule[], said: string): UserError {
+  const names = lastNames(modules).join(', ')
+  return new UserError({
+    code: 'TARGET_MATCHES_NOTHING',
+    what: `lora.target_modules ${said}, which matches no linear layer of this model`,
+    why: `its linear layers are called ${names}`,
+    fix: `give a list of some of ${names}, or of full paths such as ${modules[0]!.path}; a text in place of a list is a pattern for full paths`,
+  })
 }
 
 /** Appends LoRA terms to the linear layers named by `terms` (keys: module paths). A: f32 [r, in], B: f32 [out, r], scale: f32 []. */

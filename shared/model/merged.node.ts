@@ -9,6 +9,7 @@ import { openCheckpoint, type Checkpoint, type CheckpointTensor } from './checkp
 import { DTYPE_BYTES, fromFloat32, toFloat32 } from './dtype.js'
 import type { Family } from './families/family.js'
 import { addLowRank, lowRankOf, type LowRank } from './merge.js'
+import { ofModule, type PerModule } from './module-selection.js'
 import { writeNewFolder } from './new-folder.node.js'
 import { writeSafetensorsFile, type TensorToStream } from './safetensors-file.node.js'
 
@@ -28,8 +29,8 @@ export interface MergeOptions {
   /** Folder of the base model. */
   readonly model: string
   readonly family: Family
-  /** Module paths that the adapter is on, its factor, and its A and B. */
-  readonly adapter: { readonly paths: readonly string[]; readonly scale: number; readonly tensors: NamedTensors }
+  /** Module paths that the adapter is on, its factor on them, and its A and B. */
+  readonly adapter: { readonly paths: readonly string[]; readonly scale: PerModule; readonly tensors: NamedTensors }
   /** Does not exist yet, or is empty. */
   readonly out: string
   /** Of all float tensors; null: each as the base has it (F64 becomes F32). */
@@ -103,7 +104,8 @@ function mergedTensor(checkpoint: Checkpoint, tensor: CheckpointTensor, { family
     return { ...tensor, isMerged: false, pieces: () => checkpoint.pieces(name) }
   }
   async function* pieces(): AsyncGenerator<Uint8Array> {
-    const product: LowRank | null = path === undefined ? null : lowRankOf(adapter.tensors, path, adapter.scale, family.fanInFanOut)
+    const product: LowRank | null =
+      path === undefined ? null : lowRankOf(adapter.tensors, path, ofModule(adapter.scale, path), family.fanInFanOut)
     let start = 0
     for await (const bytes of checkpoint.pieces(name)) {
       const values = toFloat32({ name, dtype: tensor.dtype, bytes }, { name: file, code: 'MODEL_CORRUPT' })

@@ -7,21 +7,20 @@ import { initialAdapter, loraBName, type LoraConfig } from './adapter.js'
 import { fromFloat32 } from './dtype.js'
 import type { LinearModule } from './families/family.js'
 import { formatCard } from './model-card.js'
+import { selectedModules } from './module-selection.js'
 import { readPeftAdapter, writePeftAdapter, type PeftAdapterToWrite } from './peft.node.js'
 import { parseSafetensors, serializeSafetensors, type TensorToWrite } from './safetensors.js'
 import { goldenFile, readTensors } from './testing/golden.js'
 import { checkInPeft } from './testing/peft-check.js'
 
 /** The golden models: 4 blocks of width 32. */
-function modulesOf({ targetModules }: LoraConfig): LinearModule[] {
-  const linears = [0, 1, 2, 3].flatMap((block) => [
-    { path: `transformer.h.${block}.attn.c_attn`, in: 32, out: 96 },
-    { path: `transformer.h.${block}.attn.c_proj`, in: 32, out: 32 },
-    { path: `transformer.h.${block}.mlp.c_fc`, in: 32, out: 128 },
-    { path: `transformer.h.${block}.mlp.c_proj`, in: 128, out: 32 },
-  ])
-  return linears.filter(({ path }) => targetModules.some((target) => path.endsWith(`.${target}`)))
-}
+const linears: LinearModule[] = [0, 1, 2, 3].flatMap((block) => [
+  { path: `transformer.h.${block}.attn.c_attn`, in: 32, out: 96 },
+  { path: `transformer.h.${block}.attn.c_proj`, in: 32, out: 32 },
+  { path: `transformer.h.${block}.mlp.c_fc`, in: 32, out: 128 },
+  { path: `transformer.h.${block}.mlp.c_proj`, in: 128, out: 32 },
+])
+const modulesOf = (config: LoraConfig): LinearModule[] => selectedModules(linears, config)
 
 let root: string
 let folder: string
@@ -31,14 +30,16 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(root, { recursive: true }))
 
-const lora: LoraConfig = { r: 4, alpha: 8, dropout: 0.1, targetModules: ['c_fc', 'c_attn'], useRslora: true, fanInFanOut: true }
+const lora: LoraConfig = {
+  ...{ r: 4, alpha: 8, dropout: 0.1, useRslora: true, fanInFanOut: true },
+  ...{ targetModules: ['c_fc', 'c_attn'], excludeModules: [], layers: null, layersPattern: [], rankPattern: {}, alphaPattern: {} },
+}
 function adapter(change: Partial<PeftAdapterToWrite> = {}): PeftAdapterToWrite {
   return {
     lora,
     baseModel: 'openai-community/gpt2',
     revision: 'main',
     init: true,
-    layers: null,
     tensors: initialAdapter(modulesOf(lora), { r: 4, seed: 3, init: true }),
     card: {
       title: 'speeches',
@@ -101,25 +102,19 @@ describe('what cannot be honoured is refused by name', () => {
       use_dora: true,
       lora_bias: true,
       modules_to_save: ['lm_head'],
-      rank_pattern: { 'h.0.attn.c_attn': 2 },
-      alpha_pattern: { 'h.0.attn.c_attn': 2 },
-      layers_to_transform: [0, 1],
-      layers_pattern: 'h',
+      rank_pattern: { '(?<=h)c_attn': 2 },
+      alpha_pattern: { 'c_(attn': 2 },
       layer_replication: [[0, 2]],
-      exclude_modules: ['c_fc'],
+      exclude_modules: '(?i).*C_FC',
+      target_modules: '.*(c_attn)\\1',
       target_parameters: ['experts'],
       trainable_token_indices: [1],
-      loftq_config: { loftq_bits: 4 },
       init_lora_weights: 'pissa',
       use_something_new: { level: 3 },
     }),
   )('%s: %j', async (key, value) => {
     changeConfig({ [key]: value })
     await expectRefusal('ADAPTER_UNSUPPORTED', new RegExp(key))
-  })
-  test.each(['all-linear', '.*c_attn'])('target_modules as the text %s', async (value) => {
-    changeConfig({ target_modules: value })
-    await expectRefusal('ADAPTER_UNSUPPORTED', new RegExp(`target_modules.*${value === 'all-linear' ? value : 'pattern'}`))
   })
   test.each([
     ['peft_type', undefined],
@@ -130,6 +125,12 @@ describe('what cannot be honoured is refused by name', () => {
     ['target_modules', []],
     ['use_rslora', 'yes'],
     ['revision', 3],
+    ['rank_pattern', { c_attn: 0 }],
+    ['rank_pattern', ['c_attn']],
+    ['alpha_pattern', { c_attn: '8' }],
+    ['layers_to_transform', [0.5]],
+    ['layers_pattern', 'h'],
+    ['exclude_modules', 3],
   ])('%s: %j is damaged', async (key, value) => {
     changeConfig({ [key]: value })
     await expectRefusal('ADAPTER_CORRUPT', new RegExp(key))
@@ -150,6 +151,25 @@ describe('what cannot be honoured is refused by name', () => {
   test('a damaged weights file', async () => {
     writeFileSync(join(folder, 'adapter_model.safetensors'), '{}')
     await expectRefusal('ADAPTER_CORRUPT', /adapter_model\.safetensors/)
+  })
+  test('a weights file that is cut off anywhere', async () => {
+    const file = join(folder, 'adapter_model.safetensors')
+    const whole = readFileSync(file)
+    for (const length of [0, 7, 8, 100, whole.length / 2, whole.length - 1]) {
+      writeFileSync(file, whole.subarray(0, length))
+      await expectRefusal('ADAPTER_CORRUPT', /adapter_model\.safetensors/)
+    }
+  })
+  test.each([
+    ['r', { r: 8 }, /is \[4, 32\] where \[8, 32\] is needed/],
+    [
+      'rank_pattern',
+      { rank_pattern: { '2.attn.c_attn': 2 } },
+      /2 tensors .*h\.2\.attn\.c_attn\.lora_A\.weight is \[4, 32\] where \[2, 32\]/,
+    ],
+  ])('a rank in %s that is not that of the tensors', async (_, change, why) => {
+    changeConfig(change)
+    await expectRefusal('ADAPTER_MISMATCH', why)
   })
 
   const writeWeights = (change: (tensors: Map<string, TensorToWrite>) => void): void => {
@@ -172,10 +192,30 @@ describe('what cannot be honoured is refused by name', () => {
     'base_model.model.transformer.h.7.attn.c_attn.lora_A.weight',
     'base_model.model.lm_head.weight',
     'transformer.h.0.attn.c_attn.lora_A.weight',
-    'base_model.model.x.lora_B.bias',
   ])('an unexpected tensor %s', async (name) => {
     writeWeights((tensors) => tensors.set(name, { dtype: 'F32', shape: [1], bytes: new Uint8Array(4) }))
     await expectRefusal('ADAPTER_MISMATCH', new RegExp(`unexpected: .*${name.replace('base_model.model.', '').replaceAll('.', '\\.')}`))
+  })
+})
+
+describe('what the tensors alone tell is refused by name', () => {
+  beforeEach(() => cpSync(goldenFile('gpt2/adapter'), folder, { recursive: true }))
+  test.each([
+    ['transformer.h.0.attn.c_attn.lora_B.bias', /lora_bias/],
+    ['transformer.h.0.attn.c_attn.lora_magnitude_vector', /DoRA/],
+    ['transformer.wte.lora_embedding_A', /LoRA on an embedding/],
+    ['lm_head.lora_A.weight', /LoRA on the output head/],
+  ])('%s', async (name, words) => {
+    const file = join(folder, 'adapter_model.safetensors')
+    const { tensors } = parseSafetensors(readFileSync(file), { name: file, code: 'ADAPTER_CORRUPT' })
+    const stored = [...tensors].map(([key, { shape, bytes }]): [string, TensorToWrite] => [key, { dtype: 'F32', shape, bytes }])
+    const extra: TensorToWrite = { dtype: 'F32', shape: [1], bytes: new Uint8Array(4) }
+    writeFileSync(file, serializeSafetensors(new Map([...stored, [`base_model.model.${name}`, extra]])))
+    await expect(readPeftAdapter(folder, modulesOf)).rejects.toMatchObject({
+      code: 'ADAPTER_UNSUPPORTED',
+      what: expect.stringMatching(words) as string,
+      why: `it has base_model.model.${name}`,
+    })
   })
 })
 
@@ -220,8 +260,41 @@ describe('writing', () => {
     expect([...tensors.keys()].every((key) => key.startsWith('base_model.model.transformer.h.'))).toBe(true)
   })
   test('a half of an adapter tells its layers', async () => {
-    await writePeftAdapter(folder, adapter({ layers: [0, 1] }))
+    const half = { ...lora, layers: [0, 1] }
+    await writePeftAdapter(folder, adapter({ lora: half, tensors: initialAdapter(modulesOf(half), { r: 4, seed: 3, init: true }) }))
     expect(JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))).toMatchObject({ layers_to_transform: [0, 1] })
+    const read = await readPeftAdapter(folder, modulesOf)
+    expect(read.lora.layers).toEqual([0, 1])
+    expect(read.tensors.size).toBe(2 * 2 * 2)
+  })
+  test('ranks and alphas of their own are written by whole path', async () => {
+    const path = 'transformer.h.1.mlp.c_fc'
+    const uneven = { ...lora, rankPattern: { [path]: 6 }, alphaPattern: { [path]: 2.5 } }
+    const modules = modulesOf(uneven)
+    const ranks = new Map(modules.map((module) => [module.path, module.path === path ? 6 : 4]))
+    await writePeftAdapter(folder, adapter({ lora: uneven, tensors: initialAdapter(modules, { r: ranks, seed: 3, init: true }) }))
+    const read = await readPeftAdapter(folder, modulesOf)
+    expect(read.lora).toMatchObject({ rankPattern: { [path]: 6 }, alphaPattern: { [path]: 2.5 } })
+    expect(read.tensors.get(`${path}.lora_B.weight`)!.shape).toEqual([128, 6])
+    expect(read.tensors.get('transformer.h.0.mlp.c_fc.lora_B.weight')!.shape).toEqual([128, 4])
+  })
+  test.each<[string, Partial<LoraConfig>]>([
+    ['another rank', { r: 2 }],
+    ['another rank for one', { rankPattern: { 'h.1.mlp.c_fc': 2 } }],
+    ['fewer modules', { targetModules: ['c_fc'] }],
+    ['fewer layers', { layers: [0, 1, 2] }],
+  ])('tensors of a config that says %s are refused, and the folder stays as it was', async (_, change) => {
+    await writePeftAdapter(folder, adapter())
+    const before = readdirSync(folder).map((name) => readFileSync(join(folder, name)))
+    await expect(writePeftAdapter(folder, adapter({ lora: { ...lora, ...change } }))).rejects.toMatchObject({ code: 'ADAPTER_MISMATCH' })
+    expect(readdirSync(folder).map((name) => readFileSync(join(folder, name)))).toEqual(before)
+    expect(readdirSync(root)).toEqual(['adapter'])
+  })
+  test('numbers that are none are written as they are', async () => {
+    const tensors = new Map(adapter().tensors)
+    tensors.set('transformer.h.1.mlp.c_fc.lora_B.weight', f32([128, 4], new Float32Array(512).fill(NaN)))
+    await writePeftAdapter(folder, adapter({ tensors }))
+    expect((await readPeftAdapter(folder, modulesOf)).tensors.get('transformer.h.1.mlp.c_fc.lora_B.weight')!.data[0]).toBeNaN()
   })
   test('the same adapter gives the same bytes', async () => {
     await writePeftAdapter(folder, adapter())

@@ -7,7 +7,7 @@ import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import { UserError, unreachable } from '../errors.js'
 import { f32, type F32Tensor, type NamedTensors } from '../tensor.js'
-import { checkAdapter, fromPeftKey, listed, parseLoraName, toPeftKey, type LoraConfig } from './adapter.js'
+import { checkAdapter, fromPeftKey, listed, loraAName, loraBName, parseLoraName, ranksOf, toPeftKey, type LoraConfig } from './adapter.js'
 import { namedAdapters } from './adapter-folders.node.js'
 import { removeAtExit, replaceFiles, syncFolder, temporaryPath } from './atomic-file.node.js'
 import { fromFloat32, toFloat32, type Source } from './dtype.js'
@@ -15,6 +15,7 @@ import type { LinearModule } from './families/family.js'
 import type { HubAccess } from './hub/snapshot.node.js'
 import { requiredJson } from './json-file.node.js'
 import { formatCard, type AdapterCard } from './model-card.js'
+import { selectedModules } from './module-selection.js'
 import { findAdapter } from './model-source.node.js'
 import { formatPeftConfig, parsePeftConfig, type PeftConfig, type PeftConfigToWrite } from './peft-config.js'
 import { parseSafetensors, serializeSafetensors, type TensorToWrite } from './safetensors.js'
@@ -47,7 +48,11 @@ export async function readPeftAdapter(
   const config = await readPeftConfig(folder)
   const modules = modulesOf(config.lora)
   const tensors = await readWeights(folder)
-  checkAdapter(tensors, modules, config.lora.r, folder)
+  const ranks = ranksOf(
+    config.lora,
+    modules.map(({ path }) => path),
+  )
+  checkAdapter(tensors, modules, ranks, folder)
   return { ...config, tensors }
 }
 
@@ -73,6 +78,7 @@ async function readWeights(folder: string): Promise<Map<string, F32Tensor>> {
   const file = join(folder, WEIGHTS)
   const source: Source = { name: file, code: 'ADAPTER_CORRUPT' }
   const raw = parseSafetensors(await readWeightsFile(folder, file), source).tensors
+  for (const key of raw.keys()) refuseByName(key, file)
   const unknown = [...raw.keys()].filter((key) => parseLoraName(fromPeftKey(key) ?? '') === null)
   if (unknown.length > 0) {
     throw new UserError({
@@ -83,6 +89,26 @@ async function readWeights(folder: string): Promise<Map<string, F32Tensor>> {
     })
   }
   return new Map([...raw.values()].map((tensor) => [fromPeftKey(tensor.name)!, f32(tensor.shape, toFloat32(tensor, source))]))
+}
+
+/** Tensors of what PEFT can do and cutlayer cannot. Their config may not say it. */
+const FOREIGN_TENSORS: readonly (readonly [RegExp, string])[] = [
+  [/\.lora_embedding_[AB]$/, 'LoRA on an embedding'],
+  [/\.lora_magnitude_vector(\.weight)?$/, 'DoRA'],
+  [/\.lora_[AB]\.bias$/, 'lora_bias'],
+  [/(^|\.)(lm_head|embed_out)\.lora_[AB]\.weight$/, 'LoRA on the output head'],
+]
+
+/** @throws UserError ADAPTER_UNSUPPORTED */
+function refuseByName(key: string, file: string): void {
+  const foreign = FOREIGN_TENSORS.find(([form]) => form.test(key))
+  if (!foreign) return
+  throw new UserError({
+    code: 'ADAPTER_UNSUPPORTED',
+    what: `the adapter of ${file} uses ${foreign[1]}, which cutlayer does not support`,
+    why: `it has ${key}`,
+    fix: 'use a plain LoRA adapter of linear layers of the blocks',
+  })
 }
 
 async function readWeightsFile(folder: string, file: string): Promise<Uint8Array> {
@@ -123,7 +149,8 @@ export interface PeftAdapterToWrite extends PeftConfigToWrite {
  * A new folder appears whole or not at all. In one that exists each file is replaced in one instant, so at no time is there no adapter, and
  * other files in it stay.
  *
- * @throws UserError RUN_DIR_UNWRITABLE if the folder cannot be written.
+ * @throws UserError RUN_DIR_UNWRITABLE if the folder cannot be written, or does not read back as it was written; ADAPTER_MISMATCH if the
+ *   tensors are not those that the config says.
  */
 export async function writePeftAdapter(folder: string, adapter: PeftAdapterToWrite): Promise<void> {
   const { baseModel } = adapter
@@ -134,19 +161,33 @@ export async function writePeftAdapter(folder: string, adapter: PeftAdapterToWri
     [CARD, formatCard(adapter.card, baseModel)],
   ])
   const target = resolve(folder)
+  const modules = modulesOf(adapter)
+  checkAdapter(
+    adapter.tensors,
+    modules,
+    ranksOf(
+      adapter.lora,
+      modules.map(({ path }) => path),
+    ),
+    `the adapter to be written to ${target}`,
+  )
   try {
-    if (await stat(target).catch(() => null)) return await replaceFiles(target, files)
-    const temporary = temporaryPath(target)
+    const isThere = (await stat(target).catch(() => null)) !== null
+    const temporary = temporaryPath(isThere ? join(target, WEIGHTS) : target)
     const release = removeAtExit(temporary)
     try {
       await mkdir(temporary, { recursive: true })
       await replaceFiles(temporary, files)
-      await rename(temporary, target)
-      await syncFolder(dirname(target))
-    } catch (error) {
-      await rm(temporary, { recursive: true, force: true })
-      throw error
+      await readBack(temporary, adapter, modules)
+      if (isThere) {
+        for (const name of files.keys()) await rename(join(temporary, name), join(target, name))
+        await syncFolder(target)
+      } else {
+        await rename(temporary, target)
+        await syncFolder(dirname(target))
+      }
     } finally {
+      await rm(temporary, { recursive: true, force: true })
       release()
     }
   } catch (error) {
@@ -161,6 +202,41 @@ export async function writePeftAdapter(folder: string, adapter: PeftAdapterToWri
       { cause: error },
     )
   }
+}
+
+/** The modules that the tensors stand on, those of them that the config selects. */
+function modulesOf({ lora, tensors }: Pick<PeftAdapterToWrite, 'lora' | 'tensors'>): LinearModule[] {
+  const paths = [...new Set([...tensors.keys()].flatMap((name) => parseLoraName(name)?.path ?? []))]
+  const linears = paths.map((path) => ({
+    path,
+    in: tensors.get(loraAName(path))?.shape[1] ?? 0,
+    out: tensors.get(loraBName(path))?.shape[0] ?? 0,
+  }))
+  return selectedModules(linears, lora)
+}
+
+/** Reads the folder as anybody would who is given it. @throws UserError RUN_DIR_UNWRITABLE if it does not hold what was to be written. */
+async function readBack(folder: string, adapter: PeftAdapterToWrite, modules: readonly LinearModule[]): Promise<void> {
+  const read = await readPeftAdapter(folder, () => modules).catch((error: Error) => error)
+  const differs =
+    read instanceof Error
+      ? read.message
+      : formatPeftConfig({ ...adapter, lora: read.lora, baseModel: read.baseModel ?? '', revision: read.revision }) !==
+          formatPeftConfig(adapter)
+        ? `${CONFIG} says something else`
+        : [...adapter.tensors].find(([name, { data }]) => !isSameBits(read.tensors.get(name)!.data, data))?.[0]
+  if (differs === undefined) return
+  throw new UserError({
+    code: 'RUN_DIR_UNWRITABLE',
+    what: `the adapter that was written to ${dirname(folder)} is not what is read there`,
+    why: differs,
+    fix: 'check the disk, or choose a folder on another one',
+  })
+}
+
+/** NaN too is written as it is. */
+function isSameBits(a: Float32Array, b: Float32Array): boolean {
+  return Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength))
 }
 
 function tensorsToWrite(tensors: NamedTensors): Map<string, TensorToWrite> {

@@ -10,6 +10,7 @@ import type { Batch, Layout } from '../train/batch.js'
 import { dropoutMask, type MaskKey } from '../train/dropout.js'
 import { CUT_VALUE } from './cut.js'
 import { gradName, type ModelDefinition } from './graphs.js'
+import { ofModule, type PerModule } from './module-selection.js'
 import { bottomGraphs, topGraphs } from './stage-graphs.js'
 
 /** How LoRA stands on the model: on which modules, and how strongly. */
@@ -17,7 +18,7 @@ export interface LoraSetting {
   /** Module paths. */
   readonly paths: readonly string[]
   /** alpha / r, or alpha / sqrt(r) for rsLoRA. */
-  readonly scale: number
+  readonly scale: PerModule
   readonly dropout: number
 }
 
@@ -174,9 +175,10 @@ function gather(
   const inputs: Record<string, Tensor> = {}
   for (const [name, spec] of graphInputs(graph)) {
     const mask = /^(.*)\.lora_mask$/.exec(name)
+    const scaled = /^(.*)\.lora_scale$/.exec(name)
     if (given[name]) inputs[name] = given[name]
     else if (name.startsWith('saved.') || name === gradName(CUT_VALUE)) continue
-    else if (name.endsWith('.lora_scale')) inputs[name] = scalar(lora.scale)
+    else if (scaled) inputs[name] = scalar(ofModule(lora.scale, scaled[1]!))
     else if (mask && key) inputs[name] = dropoutMask(key, mask[1], batch.lengths, spec.shape[1] as number, lora.dropout)
     else inputs[name] = fromBatch(batch, name) ?? adapter.get(name) ?? missing(name)
   }

@@ -1,5 +1,5 @@
 /**
- * @file `lora.init_from`: a run that starts from the adapter of a PEFT folder. What the config leaves open (rank, alpha, target modules, rsLoRA)
+ * @file `lora.init_from`: a run that starts from the adapter of a PEFT folder. What the config leaves open (ranks, alphas, target modules, rsLoRA)
  * is as the folder has it; what it says must be what the folder has.
  */
 import type { Config } from '../config/schema.js'
@@ -7,8 +7,9 @@ import { valueAt, withValueAt, type Mapping } from '../config/paths.js'
 import { UserError } from '../errors.js'
 import { f32, type F32Tensor, type NamedTensors } from '../tensor.js'
 import { readAdapterOf } from './adapter-for.node.js'
-import { adapterShapes, loraAName, loraBName, type LoraConfig } from './adapter.js'
+import { adapterShapes, loraAName, loraBName, ranksOf, scalesOf, type LoraConfig } from './adapter.js'
 import { loraOfRun, type LoadedModel, type RunLora } from './loaded.js'
+import { ofModule, selectionAsTargets, unmatchedKeys } from './module-selection.js'
 import { readPeftConfig } from './peft.node.js'
 
 /** Config keys that say what an adapter computes, and where a PEFT folder says it. */
@@ -18,10 +19,17 @@ const SAID_BY_BOTH = [
   ['use_rslora', ({ useRslora }: LoraConfig) => useRslora],
 ] as const
 
+/** As these, but only the model can tell whether what both say is the same. */
+const FILLED = [
+  ['target_modules', selectionAsTargets],
+  ['rank_pattern', ({ rankPattern }: LoraConfig) => rankPattern],
+  ['alpha_pattern', ({ alphaPattern }: LoraConfig) => alphaPattern],
+] as const
+
 /**
  * A config as its file has it, with what it leaves open filled in from the folder that `lora.init_from` names; without one, as it is.
  *
- * Whether target modules that it names are the folder's only the model can tell: see startAdapter.
+ * Whether target modules and patterns that it names are the folder's only the model can tell: see startAdapter.
  * @param groups known keys only, values unread
  * @throws UserError ADAPTER_NOT_FOUND, ADAPTER_CORRUPT, ADAPTER_UNSUPPORTED; CONFIG_VALUE for a value that is not the folder's.
  */
@@ -30,6 +38,8 @@ export async function filledFromFolder(groups: Mapping, source: string): Promise
   if (typeof folder !== 'string' || folder === '') return groups
   const { lora } = await readPeftConfig(folder)
   if (lora.alpha <= 0) throw untrainable(folder, `its lora_alpha is ${lora.alpha}, and must be above 0`)
+  const [idle] = Object.entries(lora.alphaPattern).filter(([, alpha]) => alpha <= 0)
+  if (idle) throw untrainable(folder, `its alpha_pattern has ${idle[1]} for ${idle[0]}, and must be above 0`)
   let filled = groups
   for (const [key, of] of SAID_BY_BOTH) {
     const said = valueAt(groups, `lora.${key}`)
@@ -37,8 +47,11 @@ export async function filledFromFolder(groups: Mapping, source: string): Promise
     // A value of another type is for the config's own check to refuse.
     else if (typeof said === typeof of(lora) && said !== of(lora)) throw differs(source, key, said, folder, of(lora))
   }
-  const targets = valueAt(groups, 'lora.target_modules')
-  return targets === undefined || targets === null ? withValueAt(filled, ['lora', 'target_modules'], [...lora.targetModules]) : filled
+  for (const [key, of] of FILLED) {
+    const said = valueAt(groups, `lora.${key}`)
+    if (said === undefined || said === null) filled = withValueAt(filled, ['lora', key], of(lora))
+  }
+  return filled
 }
 
 /**
@@ -55,14 +68,24 @@ export async function startAdapter(config: Config['lora'], model: Pick<LoadedMod
   for (const [key, of] of SAID_BY_BOTH) if (of(lora.config) !== of(own)) throw differs('the config', key, of(lora.config), folder, of(own))
   if (pathsOf(paths) !== pathsOf(lora.setting.paths))
     throw differs('the config', 'target_modules', config.target_modules ?? lora.config.targetModules, folder, own.targetModules)
+  const perModule = [
+    ['rank_pattern', config.rank_pattern, own.rankPattern, ranksOf(own, paths), lora.ranks],
+    ['alpha_pattern', config.alpha_pattern, own.alphaPattern, scalesOf(own, paths), lora.setting.scale],
+  ] as const
+  for (const [key, said, has, theirs, ours] of perModule)
+    if (paths.some((path) => ofModule(theirs, path) !== ofModule(ours, path))) throw differs('the config', key, said, folder, has)
   checkValues(tensors, lora, folder)
-  return new Map([...adapterShapes(lora.modules, own.r)].map(([name, shape]) => [name, f32(shape, tensors.get(name)!.data)]))
+  return new Map([...adapterShapes(lora.modules, lora.ranks)].map(([name, shape]) => [name, f32(shape, tensors.get(name)!.data)]))
 }
 
-/** What to tell of a config that says how to begin a fresh adapter, and begins with none. */
-export function unusedInit({ init_from: folder, init_lora_weights: init }: Config['lora']): string | null {
-  if (folder === null || init === true) return null
-  return `lora.init_lora_weights is ${init}, which has no effect: the adapter starts as it is in ${folder}`
+/** What to tell of a config that says something of its adapter to no effect. */
+export function unusedLoraKeys(config: Config['lora'], { setting: { paths } }: RunLora): string[] {
+  const { init_from: folder, init_lora_weights: init } = config
+  const patterns = (['rank_pattern', 'alpha_pattern'] as const).flatMap((key) =>
+    unmatchedKeys(paths, config[key]).map((name) => `lora.${key} has ${name}, which matches none of the adapted layers`),
+  )
+  if (folder === null || init === true) return patterns
+  return [`lora.init_lora_weights is ${init}, which has no effect: the adapter starts as it is in ${folder}`, ...patterns]
 }
 
 function checkValues(tensors: NamedTensors, { modules }: RunLora, folder: string): void {

@@ -84,7 +84,7 @@ export function packed(tensor: Tensor, batch: Batch): Float32Array {
 export interface GoldenCase {
   readonly model: ModelDefinition
   readonly weights: WeightStore
-  readonly lora: LoraSetting
+  readonly lora: LoraSetting & { readonly scale: number }
   readonly adapter: Map<string, F32Tensor>
   readonly batch: Batch
   readonly tensors: Map<string, Tensor>
