@@ -8,6 +8,7 @@ import { GOLDEN_MODELS, goldenFile, readJson } from '../shared/model/testing/gol
 import { packageRoot } from '../shared/version.node.js'
 import { evalCommand, type EvaluationResult } from './eval.js'
 import { goldenRows, writeGoldenModel } from './testing/golden-model.js'
+import { typeCommand } from './testing/type.js'
 
 let folder: string
 const at = (...parts: string[]): string => join(folder, ...parts)
@@ -160,6 +161,21 @@ describe('bad input is refused by name:', () => {
       code: 'MODEL_CORRUPT',
       why: expect.stringContaining('640') as string,
     })
+  })
+
+  test('what an adapter says to no effect is told', async () => {
+    await cp(goldenFile('gpt2', 'adapter'), at('idle'), { recursive: true })
+    const config = readJson<object>(join(at('idle'), 'adapter_config.json'))
+    const idle = { target_modules: ['c_attn', 'q_proj'], rank_pattern: { v_proj: 2 }, alpha_pattern: { 'h.9.*': 1 } }
+    await writeFile(join(at('idle'), 'adapter_config.json'), JSON.stringify({ ...config, ...idle }))
+    const given = ['--model', at('gpt2'), '--data', at('gpt2.jsonl')]
+    const { stderr } = await typeCommand([evalCommand], 'eval', '--engine', 'reference', ...given, '--adapter', at('idle'))
+    for (const word of ['q_proj in target_modules', 'v_proj in rank_pattern', 'h.9.* in alpha_pattern']) expect(stderr).toContain(word)
+    const [loud, quiet] = [
+      await evaluate(...given, '--adapter', at('idle')),
+      await evaluate(...given, '--adapter', goldenFile('gpt2', 'adapter')),
+    ]
+    expect(loud.data.loss).toBe(quiet.data.loss)
   })
 
   test.each([

@@ -41,13 +41,14 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     r: 'Rank of the adapter.',
     lora_alpha: 'The adapter is scaled by lora_alpha / r.',
     lora_dropout: "Share of an adapter's inputs that training drops.",
-    target_modules: "Names of the linear layers to adapt, or all-linear; null: PEFT's default for the model family.",
+    target_modules:
+      "Names of the linear layers to adapt, a Python regular expression for their whole paths, or all-linear; null: PEFT's default for the model family.",
     use_rslora: 'Scale by lora_alpha / sqrt(r) instead.',
     init_lora_weights: 'true: A Kaiming-uniform and B zero; gaussian: A normal with deviation 1/r and B zero.',
-    rank_pattern: 'Ranks of single modules.',
-    alpha_pattern: 'Alphas of single modules.',
+    rank_pattern: 'Ranks of single layers, by names or regular expressions for their paths; the first that matches counts.',
+    alpha_pattern: 'Alphas of single layers, in the same way.',
     init_from:
-      'A PEFT folder or the hub id of an adapter to start from; r, lora_alpha, target_modules and use_rslora are its own unless given, and then must be the same.',
+      'A PEFT folder or the hub id of an adapter to start from; ranks, alphas, target_modules and use_rslora are its own unless given, and then must be the same.',
   },
   data: {
     dataset: 'A data set by name, or a file of your own such as ./my-dataset.js; null: sotu, unless path is given.',

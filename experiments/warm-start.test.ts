@@ -83,6 +83,20 @@ describe('a run that starts from a folder that PEFT wrote', () => {
     expect(Buffer.compare(first!, second!), 'the same config gives the same bits').toBe(0)
   })
 
+  test.each(['gpt2-patterns', 'gpt2-layers', 'gpt2-exclude', 'gpt2-all-linear'])('of any ranks, alphas and layers: %s', async (name) => {
+    const { data } = await run({ lora: { init_from: goldenFile('adapters', name) } })
+    const expected = await evaluate(goldenFile('adapters', name))
+    expect(Math.abs(data.rounds[0]!.eval_loss / expected - 1)).toBeLessThan(1e-6)
+    expect(Math.abs(data.rounds[1]!.eval_loss / (await evaluate(data.adapter_dir)) - 1)).toBeLessThan(1e-6)
+    const shapes = async (folder: string): Promise<Map<string, readonly number[]>> => {
+      const { tensors } = parseSafetensors(await readFile(join(folder, 'adapter_model.safetensors')), { name, code: 'ADAPTER_CORRUPT' })
+      return new Map([...tensors].map(([key, { shape }]) => [key, shape]))
+    }
+    expect(await shapes(data.adapter_dir)).toEqual(await shapes(goldenFile('adapters', name)))
+    const again = await typeForScript<RunData>(commands, 'validate', join(data.run_dir, 'config.yaml'))
+    expect(again.error).toBeUndefined()
+  })
+
   test('may go on from the adapter of a run, one round after the other', async () => {
     const { data: first } = await run()
     const { data: second } = await run({ lora: { init_from: first.adapter_dir } })
@@ -97,6 +111,17 @@ describe('a run that starts from a folder that PEFT wrote', () => {
   test('starts every client of the topology local from it', async () => {
     const { data } = await run({ split: { topology: 'local' }, federation: { num_clients: 2, num_rounds: 1, local_steps: 1 } })
     expect(Math.abs(data.rounds[0]!.eval_loss / (await evaluate('from-peft')) - 1)).toBeLessThan(1e-6)
+  })
+
+  test('is told of patterns that match nothing', async () => {
+    await config({ lora: { init_from: null, target_modules: ['c_attn'], rank_pattern: { q_proj: 2 }, alpha_pattern: { 'h.9.*': 2, c_attn: 4 } } })
+    const words = ['lora.rank_pattern has q_proj, which matches none', 'lora.alpha_pattern has h.9.*, which matches none']
+    const { stdout } = await typeCommand(commands, 'validate', 'warm.yaml')
+    for (const part of words) expect(stdout).toContain(`warning: ${part}`)
+    expect(stdout.match(/warning: lora\./g)).toHaveLength(2)
+    const { data } = await typeForScript<RunData>(commands, 'run', 'warm.yaml')
+    const events = await readFile(join(data.run_dir, 'events.jsonl'), 'utf8')
+    for (const part of words) expect(events).toContain(part)
   })
 
   test('is validated, and told where init_lora_weights has no effect', async () => {
@@ -179,6 +204,39 @@ describe('a run is not started, and nothing is written, from a folder', () => {
     ],
     ['of something else than LoRA', () => editConfig({ peft_type: 'IA3' }), {}, 'ADAPTER_UNSUPPORTED', 'peft_type', 'plain LoRA'],
     ['whose alpha is zero', () => editConfig({ lora_alpha: 0 }), {}, 'ADAPTER_UNSUPPORTED', 'its lora_alpha is 0', 'fresh one'],
+    [
+      'with an alpha that is zero',
+      () => editConfig({ alpha_pattern: { c_attn: 0 } }),
+      {},
+      'ADAPTER_UNSUPPORTED',
+      'alpha_pattern has 0 for c_attn',
+      'fresh one',
+    ],
+    [
+      'with a pattern that is not read',
+      () => editConfig({ target_modules: '(?i)C_ATTN' }),
+      {},
+      'ADAPTER_UNSUPPORTED',
+      'inline flag',
+      'plain LoRA',
+    ],
+    [
+      'with a rank that contradicts its tensors',
+      () => editConfig({ rank_pattern: { 'h.2.attn.c_attn': 2 } }),
+      {},
+      'ADAPTER_MISMATCH',
+      'h.2.attn.c_attn.lora_A.weight is [4, 32] where [2, 32] is needed',
+      'rank',
+    ],
+    [
+      'of other ranks',
+      nothing,
+      { rank_pattern: { 'h.0.attn.c_attn': 2 } },
+      'CONFIG_VALUE',
+      'it says {"h.0.attn.c_attn":2}, and the adapter of ./broken has {}',
+      'leave out lora.rank_pattern',
+    ],
+    ['of other alphas', nothing, { alpha_pattern: { c_attn: 2 } }, 'CONFIG_VALUE', '{"c_attn":2}', 'leave out lora.alpha_pattern'],
     ['that is zero', () => fill(0, () => true), {}, 'ADAPTER_UNSUPPORTED', 'zero in all of it', 'fresh one'],
     [
       'with numbers that are none',

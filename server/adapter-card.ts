@@ -3,7 +3,7 @@
  */
 import type { Config } from '../shared/config/schema.js'
 import { unreachable } from '../shared/errors.js'
-import { adapterParameters } from '../shared/model/adapter.js'
+import { adapterParameters, parseLoraName } from '../shared/model/adapter.js'
 import type { AdapterCard } from '../shared/model/model-card.js'
 import type { NamedTensors } from '../shared/tensor.js'
 
@@ -40,10 +40,18 @@ export function cardOf({ config, model, round, adapter, client, evalLoss }: Card
       ...(client === null ? together : ([['Client', client]] as const)),
       ['Learning rate', train.learning_rate],
       ['Seed', train.seed],
+      ['Ranks', rankText(adapter)],
       ['Adapter parameters', adapterParameters(adapter)],
       ...(evalLoss === null ? [] : ([['Held-out loss, nats per token', evalLoss.toFixed(4)]] as const)),
     ],
   }
+}
+
+/** As `8`, or `2 to 16` where modules differ. */
+function rankText(adapter: NamedTensors): string {
+  const ranks = [...adapter].filter(([name]) => parseLoraName(name)?.matrix === 'A').map(([, { shape }]) => shape[0])
+  const [least, most] = [Math.min(...ranks), Math.max(...ranks)]
+  return least === most ? String(least) : `${least} to ${most}`
 }
 
 function howTrained({ split, federation }: Config): string {

@@ -6,7 +6,6 @@ import { f32 } from '../tensor.js'
 import { initialAdapter, loraBName, type LoraConfig } from './adapter.js'
 import { fromFloat32 } from './dtype.js'
 import type { LinearModule } from './families/family.js'
-import { formatCard } from './model-card.js'
 import { selectedModules } from './module-selection.js'
 import { readPeftAdapter, writePeftAdapter, type PeftAdapterToWrite } from './peft.node.js'
 import { parseSafetensors, serializeSafetensors, type TensorToWrite } from './safetensors.js'
@@ -341,37 +340,6 @@ describe('writing', () => {
       await expect(writePeftAdapter(folder, adapter({ baseModel }))).rejects.toThrow(/bug in cutlayer/)
     }
     expect(readdirSync(root)).toEqual([])
-  })
-})
-
-describe('the model card', () => {
-  test('has the front matter that the hub reads, and the facts', () => {
-    expect(formatCard(adapter().card, 'openai-community/gpt2')).toBe(
-      `---
-base_model: "openai-community/gpt2"
-library_name: peft
-pipeline_tag: text-generation
-tags:
-- "base_model:adapter:openai-community/gpt2"
-- "cutlayer"
-- "federated-learning"
-- "lora"
-- "split-learning"
----
-
-# speeches
-
-Made by split learning.
-
-| | |
-|---|---|
-| Rounds | 5 |
-| Model digest | ab12 |
-`,
-    )
-  })
-  test('keeps its table whole, whatever a fact holds', () => {
-    expect(formatCard({ title: 't', paragraphs: [], facts: [['a|b', 'c\nd']] }, 'm')).toContain('| a\\|b | c d |\n')
   })
 })
 
