@@ -114,7 +114,9 @@ describe('a run that starts from a folder that PEFT wrote', () => {
   })
 
   test('is told of patterns that match nothing', async () => {
-    await config({ lora: { init_from: null, target_modules: ['c_attn'], rank_pattern: { q_proj: 2 }, alpha_pattern: { 'h.9.*': 2, c_attn: 4 } } })
+    await config({
+      lora: { init_from: null, target_modules: ['c_attn'], rank_pattern: { q_proj: 2 }, alpha_pattern: { 'h.9.*': 2, c_attn: 4 } },
+    })
     const words = ['lora.rank_pattern has q_proj, which matches none', 'lora.alpha_pattern has h.9.*, which matches none']
     const { stdout } = await typeCommand(commands, 'validate', 'warm.yaml')
     for (const part of words) expect(stdout).toContain(`warning: ${part}`)
