@@ -137,7 +137,8 @@ describe('a run that is told to end', () => {
     const { status, envelope } = await run.ended
     expect(status).toBe(130)
     expect(envelope).toMatchObject({ exit_code: 130 })
-    expect(await processesOf(workshop.folder)).toEqual([])
+    // They were killed as the run's last act, and the system takes a moment to clear them away.
+    await expect.poll(() => processesOf(workshop.folder), { timeout: 10_000 }).toEqual([])
     expect((await readdir(workshop.folder)).filter((name) => name.startsWith('cutlayer-'))).toEqual([])
   })
 })

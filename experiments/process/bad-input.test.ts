@@ -188,7 +188,7 @@ describe('a model', () => {
       withConfig({ n_layer: 3 }),
       ['MODEL_UNSUPPORTED', 'transformer.h.3.', 'config.json'],
     ],
-    ['of an unknown family', 'config.json', withConfig({ model_type: 'llama' }), ['MODEL_UNSUPPORTED', 'llama', 'supported type']],
+    ['of an unknown family', 'config.json', withConfig({ model_type: 'mamba' }), ['MODEL_UNSUPPORTED', 'mamba', 'supported type']],
     ['whose config is not JSON', 'config.json', () => '{"n_layer": ', ['MODEL_CORRUPT', 'config.json', 'again']],
     ['without a tokenizer', 'tokenizer.json', () => null, ['TOKENIZER_MISSING', 'no tokenizer.json', 'save_pretrained']],
   ])('%s', async (_, file, edit, words) => {
