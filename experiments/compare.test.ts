@@ -118,7 +118,7 @@ test('configs without a difference are said to have none', async () => {
 
 test.each([
   ['one run alone', ['aaaa'], 'only one run is named'],
-  ['a run that is not there', ['aaaa', 'cccc'], 'it is no folder, name or id of the 1 runs'],
+  ['a run that is not there', ['aaaa', 'cccc'], 'it is no folder, name or id of the one run in'],
 ])('%s is refused', async (_, runs, why) => {
   writeRun('aaaa', {})
   const { status, stderr } = await compare(...runs)

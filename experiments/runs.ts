@@ -84,7 +84,7 @@ export async function findRun(reference: string | undefined, outputDir: string):
     why:
       runs.length === 0
         ? `${resolve(outputDir)} holds no run`
-        : `it is no folder, name or id of the ${runs.length} runs in ${resolve(outputDir)}`,
+        : `it is no folder, name or id of ${runs.length === 1 ? 'the one run' : `the ${runs.length} runs`} in ${resolve(outputDir)}`,
     fix:
       runs.length === 0
         ? 'start one with "cutlayer run", or name the folder of runs with --output-dir'

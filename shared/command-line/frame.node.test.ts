@@ -89,6 +89,13 @@ describe('a command that succeeds', () => {
     expect(status).toBe(0)
     expect(stdout).toContain('cutlayer greet ada')
   })
+
+  test('lists what there is within 80 columns', async () => {
+    const summary = 'a greeting that is told at such a length that it does not fit beside the name of its command'
+    const { stdout } = await type({ ...greet, summary }, ['--help'])
+    expect(stdout).toContain('  greet <name> ')
+    expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([])
+  })
 })
 
 describe('a command line that no command knows', () => {

@@ -115,7 +115,17 @@ function configure(command: Command, write: (text: string) => void): Command {
   return command
     .exitOverride()
     .showSuggestionAfterError(false)
+    .configureHelp({ subcommandTerm, minWidthToWrap: 20 })
     .configureOutput({ writeOut: write, writeErr: () => undefined })
+}
+
+/** A subcommand as a list of them names it. Without "[options]", so that at 80 columns there is room to say what it does. */
+function subcommandTerm(command: Command): string {
+  const operands = command.registeredArguments.map((operand) => {
+    const name = operand.variadic ? `${operand.name()}...` : operand.name()
+    return operand.required ? `<${name}>` : `[${name}]`
+  })
+  return [command.name(), ...operands].join(' ')
 }
 
 async function runOne(
