@@ -1,13 +1,14 @@
 /**
  * @file Opens a model folder in Hugging Face form. Tensors are read by range: never a whole file, never more than one tensor.
  */
-import { open, readdir, stat, type FileHandle } from 'node:fs/promises'
+import { open, stat, type FileHandle } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { UserError } from '../errors.js'
 import { elements } from '../tensor.js'
 import { elementBytes, toFloat32, type Source } from './dtype.js'
 import { optionalJson, requiredJson, type JsonObject } from './json-file.node.js'
 import { PREFIX_BYTES, parseHeader, parseHeaderLength, type TensorEntry } from './safetensors.js'
+import { corruptFile, INDEX, listWeightFiles } from './weight-files.node.js'
 
 /** Where one tensor of a checkpoint lies. */
 export interface CheckpointTensor extends TensorEntry {
@@ -39,10 +40,7 @@ export interface Checkpoint {
   close(): Promise<void>
 }
 
-export const WEIGHTS = 'model.safetensors'
-export const INDEX = 'model.safetensors.index.json'
 const MAX_CONFIG_BYTES = 16 * 2 ** 20
-export const MAX_INDEX_BYTES = 64 * 2 ** 20
 const PIECE_BYTES = 8 * 2 ** 20
 
 /**
@@ -55,7 +53,7 @@ export async function openCheckpoint(nameOrFolder: string, isWanted: (name: stri
   const folder = resolve(nameOrFolder)
   const config = await readConfig(folder, nameOrFolder)
   const generationConfig = await optionalJson(join(folder, 'generation_config.json'), MAX_CONFIG_BYTES, 'MODEL_CORRUPT')
-  const shards = await listShards(folder, isWanted)
+  const shards = await listWeightFiles(folder, isWanted)
   const handles = new Map<string, FileHandle>()
   try {
     const tensors = new Map<string, CheckpointTensor>()
@@ -65,7 +63,7 @@ export async function openCheckpoint(nameOrFolder: string, isWanted: (name: stri
       const entries = await readEntries(handle, file)
       for (const name of wanted ?? [...entries.keys()].filter(isWanted)) {
         const entry = entries.get(name)
-        if (!entry) throw corrupt(INDEX, `it says that ${name} is in ${file}, which does not hold it`)
+        if (!entry) throw corruptFile(INDEX, `it says that ${name} is in ${file}, which does not hold it`)
         tensors.set(name, { ...entry, nameInFile: name, file })
       }
     }
@@ -89,7 +87,7 @@ export function renameTensors(checkpoint: Checkpoint, rename: (name: string) => 
     const name = rename(oldName)
     if (name === null) continue
     const other = oldNames.get(name)
-    if (other !== undefined) throw corrupt(tensor.file, `it holds ${name} twice, as ${other} and as ${oldName}`)
+    if (other !== undefined) throw corruptFile(tensor.file, `it holds ${name} twice, as ${other} and as ${oldName}`)
     oldNames.set(name, oldName)
     tensors.set(name, { ...tensor, name })
   }
@@ -109,10 +107,6 @@ export function renameTensors(checkpoint: Checkpoint, rename: (name: string) => 
       yield* checkpoint.pieces(oldName(name), pieceBytes)
     },
   }
-}
-
-function corrupt(file: string, why: string): UserError {
-  return new UserError({ code: 'MODEL_CORRUPT', what: `the model cannot be read from ${file}`, why, fix: 'fetch or write the file again' })
 }
 
 function missing(name: string, folder: string): UserError {
@@ -149,72 +143,6 @@ async function checkFolder(given: string, folder: string): Promise<void> {
   })
 }
 
-/** The weight files, each with the tensors to take from it; null: all. */
-async function listShards(folder: string, isWanted: (name: string) => boolean): Promise<Map<string, readonly string[] | null>> {
-  const present = new Set(await readdir(folder))
-  if (present.has(WEIGHTS)) return new Map([[WEIGHTS, null]])
-  if (present.has(INDEX))
-    return shardsOfIndex(await requiredJson(join(folder, INDEX), MAX_INDEX_BYTES, 'MODEL_NOT_FOUND', 'MODEL_CORRUPT'), present, isWanted)
-  const pickled = [...present].find((name) => PICKLED.test(name))
-  if (pickled !== undefined) throw pickledWeights(folder, pickled)
-  throw new UserError({
-    code: 'MODEL_NOT_FOUND',
-    what: `there are no weights in ${folder}`,
-    why: `it has neither ${WEIGHTS} nor ${INDEX}`,
-    fix: 'give the folder of a complete model',
-  })
-}
-
-/** Weights that torch.save wrote. */
-export const PICKLED = /^pytorch_model.*\.bin(\.index\.json)?$/
-
-/** @param where a folder or a model on the hub */
-export function pickledWeights(where: string, file: string): UserError {
-  return new UserError({
-    code: 'MODEL_UNSUPPORTED',
-    what: `the weights in ${where} cannot be read`,
-    why: `${file} is a PyTorch pickle, and only safetensors files are read`,
-    fix: 'convert to safetensors: load the model with transformers and call save_pretrained',
-  })
-}
-
-/** The shard of each tensor, as an index file says. @throws UserError MODEL_CORRUPT */
-export function weightMapOf(index: Record<string, unknown>): Map<string, string> {
-  const weightMap = index.weight_map
-  if (typeof weightMap !== 'object' || weightMap === null || Array.isArray(weightMap)) throw corrupt(INDEX, 'it has no weight_map')
-  const entries = (Object.entries(weightMap) as [string, unknown][]).map(([name, file]): [string, string] => {
-    // A name, never a path: an index must not reach out of its folder.
-    if (typeof file !== 'string' || !/^[\w-][\w.-]*\.safetensors$/.test(file)) {
-      throw corrupt(INDEX, `it puts ${name} in ${JSON.stringify(file)}, which is not the name of a safetensors file in the same folder`)
-    }
-    return [name, file]
-  })
-  return new Map(entries)
-}
-
-function shardsOfIndex(
-  index: Record<string, unknown>,
-  present: ReadonlySet<string>,
-  isWanted: (name: string) => boolean,
-): Map<string, string[]> {
-  const shards = new Map<string, string[]>()
-  for (const [name, file] of weightMapOf(index)) {
-    if (!isWanted(name)) continue
-    if (!present.has(file)) {
-      throw new UserError({
-        code: 'MODEL_NOT_FOUND',
-        what: `the model's file ${file} is missing`,
-        why: `${INDEX} puts ${name} in it`,
-        fix: 'fetch the missing file',
-      })
-    }
-    const names = shards.get(file)
-    if (names) names.push(name)
-    else shards.set(file, [name])
-  }
-  return shards
-}
-
 async function openShard(folder: string, file: string): Promise<FileHandle> {
   try {
     return await open(join(folder, file), 'r')
@@ -245,7 +173,7 @@ async function readFully(handle: FileHandle, target: Uint8Array, position: numbe
 async function readEntries(handle: FileHandle, file: string): Promise<ReadonlyMap<string, TensorEntry>> {
   const source: Source = { name: file, code: 'MODEL_CORRUPT' }
   const stats = await handle.stat()
-  if (!stats.isFile()) throw corrupt(file, 'it is not a file')
+  if (!stats.isFile()) throw corruptFile(file, 'it is not a file')
   const prefix = new Uint8Array(Math.min(PREFIX_BYTES, stats.size))
   await readFully(handle, prefix, 0)
   const header = new Uint8Array(parseHeaderLength(prefix, stats.size, source))
@@ -269,7 +197,7 @@ function checkpointOf({ folder, config, generationConfig, tensors, handles }: Op
     for (let done = 0; done < bytes; done += buffer.length) {
       const piece = buffer.subarray(0, Math.min(buffer.length, bytes - done))
       const filled = await readFully(handles.get(file)!, piece, offset + done)
-      if (filled < piece.length) throw corrupt(file, `it ended within ${name}; it was changed after it was opened`)
+      if (filled < piece.length) throw corruptFile(file, `it ended within ${name}; it was changed after it was opened`)
       yield piece
     }
   }

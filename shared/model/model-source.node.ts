@@ -4,7 +4,7 @@
 import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { UserError } from '../errors.js'
-import { INDEX, MAX_INDEX_BYTES, PICKLED, WEIGHTS, pickledWeights, weightMapOf } from './checkpoint.node.js'
+import { INDEX, MAX_INDEX_BYTES, PICKLED, WEIGHTS, pickledWeights, weightMapOf } from './weight-files.node.js'
 import { hubIdProblem, isPath } from './hub/id.js'
 import { fetchPart, type GroupOf } from './hub/part.node.js'
 import { openSnapshot, type HubAccess, type HubSnapshot } from './hub/snapshot.node.js'
