@@ -16,12 +16,9 @@ import { openModel, type ModelFolder } from '../shared/model/model.node.js'
 import { serveModel } from '../shared/model/served.node.js'
 import { startAdapter, unusedLoraKeys } from '../shared/model/warm-start.node.js'
 import { digestOfFile } from '../shared/own-module.node.js'
-import type { LinkLimits } from '../shared/protocol/limits.js'
-import type { ServerLink } from '../shared/protocol/link.js'
-import type { MessageOf } from '../shared/protocol/messages.js'
 import type { CodeFile, RunGroup, Summary } from '../shared/run-records.js'
 import { compareCodeUnits } from '../shared/compare.js'
-import { silentObserver, type Activity, type RunObserver } from './observer.js'
+import { bothObservers, silentObserver, type Activity, type RunObserver } from './observer.js'
 import { RunRecorder, type RunRecord } from './recorder.js'
 import { createRunDirectory, type RunDirectory, type RunFacts } from './run-directory.js'
 import { startServer, type StartedServer } from './start.js'
@@ -129,7 +126,7 @@ export async function hostRun({
       lora: lora.config,
       model: { name: model.name, revision: model.revision, digest: model.digest.model },
     })
-    const observer = both(recorder, both(logged(log), watcher))
+    const observer = bothObservers(recorder, bothObservers(logged(log), watcher))
     doing('compiling')
     for (const reason of unusedLoraKeys(config.lora, lora)) observer.event({ event: 'warning', reason })
     const started = await startServer({
@@ -208,65 +205,11 @@ async function ownCode({ data }: Config, strategy: CodeFile | null): Promise<Pic
   return { code: { ...(strategy ? { strategy } : {}), ...(dataset ? { dataset } : {}) } }
 }
 
-/** How what happens at the network reaches the run's server. */
-export interface Door {
-  attach(link: ServerLink): void
-  screen(hello: MessageOf<'hello'>): void
-  onConnection(client: string, link: ServerLink, state: 'lost' | 'back'): void
-}
-
-export function doorOf({ started: { server } }: HostedRun): Door {
-  return {
-    attach: (link) => server.attach(link),
-    screen: (hello) => server.screen(hello),
-    onConnection: (client, link, state) => server.connectionChanged(client, link, state),
-  }
-}
-
-/** What links of this run promise. */
-export function linkLimits({ transport, federation }: Config): LinkLimits {
-  return {
-    maxChunkBytes: transport.max_chunk_bytes,
-    maxMessageBytes: transport.max_inflight_bytes,
-    heartbeatSeconds: Math.min(5, federation.reconnect_s / 3),
-    reconnectSeconds: federation.reconnect_s,
-  }
-}
-
 /** Events and rounds as lines of the server's log. */
 function logged(log: Log): RunObserver {
   return {
     ...silentObserver,
     event: (event) => log.info(event, 'event'),
     round: ({ round, train_loss, eval_loss, seconds }) => log.info({ round, train_loss, eval_loss, seconds }, 'round over'),
-  }
-}
-
-function both(first: RunObserver, second: RunObserver): RunObserver {
-  return {
-    event(event) {
-      first.event(event)
-      second.event(event)
-    },
-    step(line) {
-      first.step(line)
-      second.step(line)
-    },
-    round(line) {
-      first.round(line)
-      second.round(line)
-    },
-    traffic(lines) {
-      first.traffic(lines)
-      second.traffic(lines)
-    },
-    activity(activity) {
-      first.activity(activity)
-      second.activity(activity)
-    },
-    async adapter(...told) {
-      await first.adapter(...told)
-      await second.adapter(...told)
-    },
   }
 }

@@ -79,6 +79,36 @@ export function fullObserver(some: Partial<RunObserver>): RunObserver {
   }
 }
 
+/** Tells two, one after the other. */
+export function bothObservers(first: RunObserver, second: RunObserver): RunObserver {
+  return {
+    event(event) {
+      first.event(event)
+      second.event(event)
+    },
+    step(line) {
+      first.step(line)
+      second.step(line)
+    },
+    round(line) {
+      first.round(line)
+      second.round(line)
+    },
+    traffic(lines) {
+      first.traffic(lines)
+      second.traffic(lines)
+    },
+    activity(activity) {
+      first.activity(activity)
+      second.activity(activity)
+    },
+    async adapter(...told) {
+      await first.adapter(...told)
+      await second.adapter(...told)
+    },
+  }
+}
+
 /** Time, so that tests can make it pass. */
 export interface Clock {
   /** Milliseconds since any fixed moment. */
