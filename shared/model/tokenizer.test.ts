@@ -60,6 +60,23 @@ describe('encoding', () => {
     expect([...tokenizer.encode('an', { specialTokens: true })]).toEqual([267, 259])
     expect([...tokenizer.encode('an', { specialTokens: false })]).toEqual([259])
   })
+
+  // AutoTokenizer of transformers 5.23 does so for GPT2TokenizerFast, LlamaTokenizerFast, Qwen2TokenizerFast and PreTrainedTokenizerFast.
+  test.each(['GPT2TokenizerFast', 'LlamaTokenizerFast', 'PreTrainedTokenizerFast'])(
+    'what %s puts around a text is what tokenizer.json says, whatever add_bos_token and add_eos_token say',
+    (tokenizer_class) => {
+      const { tokenizer: json, config } = tinyTokenizerFiles()
+      const asking = createTokenizer(
+        { tokenizer: json, config: { ...config, tokenizer_class, add_bos_token: true, add_eos_token: true } },
+        'x',
+      )
+      expect([...asking.encode('an', { specialTokens: true })]).toEqual([259])
+      const declining = { ...config, tokenizer_class, add_bos_token: false }
+      expect([
+        ...createTokenizer({ tokenizer: llama3TokenizerJson(), config: declining }, 'x').encode('', { specialTokens: true }),
+      ]).toEqual([268])
+    },
+  )
 })
 
 describe("a Llama's tokenizer", () => {

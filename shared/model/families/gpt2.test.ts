@@ -91,3 +91,21 @@ test('an inner size, exact GELU, another epsilon and a head of its own give what
   ]
   await expectSineLogits(gpt2, { ...SMALL, ...options }, [3, 0, 4], published)
 })
+
+/** Of [3, 0, 4]; the first token attends to itself alone, whatever the scale, so its logits are the same in both. */
+const FIRST = [0.62190132, -0.53482226, 0.07726498, 0.43381474, -0.64438544]
+
+test.each([
+  [
+    'unscaled',
+    { scale_attn_weights: false },
+    [...FIRST, 0.54710035, -0.56136771, 0.18676848, 0.31720766, -0.60144999, 0.62932834, -0.53050697, 0.06419663, 0.44658353, -0.64800957],
+  ],
+  [
+    'scaled by the number of the block alone',
+    { scale_attn_weights: false, scale_attn_by_inverse_layer_idx: true },
+    [...FIRST, 0.55624023, -0.5595468, 0.17524815, 0.33044713, -0.60723746, 0.62965021, -0.53031167, 0.06361946, 0.44714277, -0.64816348],
+  ],
+])('attention that is %s gives what transformers computes', async (_, options, published) => {
+  await expectSineLogits(gpt2, { ...SMALL, n_layer: 2, ...options }, [3, 0, 4], published)
+})
