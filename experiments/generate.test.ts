@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -56,6 +56,16 @@ describe('generate', () => {
     const { status, stderr } = await type(...adapted(), '--max-new-tokens', '100')
     expect(status).toBe(0)
     expect(stderr).toContain('the text ends here because gpt2 has no position left')
+  })
+
+  test('refuses the tokenizer of another model, with the token that the model does not know', async () => {
+    await cp(at('gpt2'), at('stranger'), { recursive: true })
+    const tokenizer = await readFile(at('stranger', 'tokenizer.json'), 'utf8')
+    await writeFile(at('stranger', 'tokenizer.json'), tokenizer.replace('"a":64', '"a":640'))
+    const { status, stdout, stderr } = await type('--model', at('stranger'), '--prompt', 'ab')
+    expect([status, stdout]).toEqual([4, ''])
+    expect(stderr).toContain('error: MODEL_CORRUPT')
+    expect(stderr).toContain('640')
   })
 
   test.each([

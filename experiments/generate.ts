@@ -9,6 +9,7 @@ import { parseConfig } from '../shared/config/parse.js'
 import { UserError } from '../shared/errors.js'
 import { adapterFor } from '../shared/model/adapter-for.node.js'
 import { decoderWeights, openDecoder } from '../shared/model/decoder.js'
+import { checkTokensKnown } from '../shared/model/fit.js'
 import { generateTokens } from '../shared/model/generate.js'
 import { openModel } from '../shared/model/model.node.js'
 import type { Tokenizer } from '../shared/model/tokenizer.js'
@@ -66,6 +67,7 @@ export const generateCommand = defineCommand({
     const ids = tokenizer.encode(prompt, { specialTokens: true })
     // A model goes on from something: an empty prompt begins where a text begins.
     const start = ids.length > 0 ? ids : Int32Array.of(tokenizer.bosId ?? tokenizer.eosId ?? 0)
+    checkTokensKnown(start, model.architecture.vocabularySize, model.name)
     const weights = await model.weights(decoderWeights(model.definition))
     const backend = openBackend(engine, { threads: threads ?? threadsPerProcess(1), lanes: 1 })
     try {

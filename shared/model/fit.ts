@@ -41,13 +41,18 @@ export function checkRowsFit(rows: readonly TokenRow[], { vocabularySize, maxPos
         why: `the model has ${maxPositions} positions`,
         fix: `set data.max_length to at most ${maxPositions}`,
       })
-    const stranger = ids.find((id) => id < 0 || id >= vocabularySize)
-    if (stranger !== undefined)
-      throw new UserError({
-        code: 'MODEL_CORRUPT',
-        what: `the tokenizer of ${model} does not belong to the model`,
-        why: `it makes a token with the id ${stranger}, and the model's vocabulary has ${vocabularySize}`,
-        fix: 'put the tokenizer.json that the model was trained with into its folder',
-      })
+    checkTokensKnown(ids, vocabularySize, model)
   }
+}
+
+/** @throws UserError MODEL_CORRUPT for a token that the model has no embedding for: its tokenizer is another model's. */
+export function checkTokensKnown(ids: Int32Array, vocabularySize: number, model: string): void {
+  const stranger = ids.find((id) => id < 0 || id >= vocabularySize)
+  if (stranger === undefined) return
+  throw new UserError({
+    code: 'MODEL_CORRUPT',
+    what: `the tokenizer of ${model} does not belong to the model`,
+    why: `it makes a token with the id ${stranger}, and the model's vocabulary has ${vocabularySize}`,
+    fix: 'put the tokenizer.json that the model was trained with into its folder',
+  })
 }
