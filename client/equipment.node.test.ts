@@ -123,7 +123,7 @@ describe('a client refuses', () => {
 
   test('rows that the model has no tokens or no room for', async () => {
     const small = { ...model, architecture: { ...model.architecture, vocabularySize: 96 } }
-    await expect(open({}, { index: 0, count: 4 }, {}, small)).rejects.toMatchObject({ code: 'MODEL_CORRUPT' })
+    await expect(open({}, { index: 0, count: 4 }, {}, small)).rejects.toMatchObject({ code: 'TOKENIZER_MISMATCH' })
     const short = { ...model, architecture: { ...model.architecture, maxPositions: 2 } }
     await expect(open({}, { index: 0, count: 4 }, {}, short)).rejects.toMatchObject({ code: 'CONFIG_VALUE' })
   })

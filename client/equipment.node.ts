@@ -77,7 +77,7 @@ export type LoadRows<Report> = (options: {
 
 /**
  * A client's batches for the run that the welcome is of.
- * @throws UserError DATA_NOT_FOUND, MESSAGE_INVALID, CONFIG_VALUE, MODEL_CORRUPT, and what `loadRows` throws.
+ * @throws UserError DATA_NOT_FOUND, MESSAGE_INVALID, CONFIG_VALUE, TOKENIZER_MISMATCH, and what `loadRows` throws.
  */
 export async function openData<Report>(
   welcome: Pick<MessageOf<'welcome'>, 'config' | 'part'>,

@@ -11,7 +11,7 @@ import type { ModelFolder } from '../shared/model/model.node.js'
 
 /**
  * @param config of whoever runs this process: a data set that it names by path is run.
- * @throws UserError TOKENIZER_MISSING, MODEL_CORRUPT, DATA_NOT_FOUND, DATA_SET_FAILED, DATA_EMPTY, DATA_ROW_INVALID, CONFIG_VALUE, or
+ * @throws UserError TOKENIZER_MISSING, TOKENIZER_MISMATCH, DATA_NOT_FOUND, DATA_SET_FAILED, DATA_EMPTY, DATA_ROW_INVALID, CONFIG_VALUE, or
  *   NO_TRAINING_ROWS for fewer rows than clients.
  */
 export async function checkRows(config: Config, model: Pick<ModelFolder, 'tokenizer'>): Promise<void> {

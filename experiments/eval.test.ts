@@ -158,7 +158,7 @@ describe('bad input is refused by name:', () => {
     await writeFile(at('stranger', 'tokenizer.json'), tokenizer.replace('"a":64', '"a":640'))
     await writeFile(at('a.jsonl'), '{"text": "ab"}\n')
     expect(await error('--model', at('stranger'), '--data', at('a.jsonl'))).toMatchObject({
-      code: 'MODEL_CORRUPT',
+      code: 'TOKENIZER_MISMATCH',
       why: expect.stringContaining('640') as string,
     })
   })

@@ -64,7 +64,7 @@ describe('generate', () => {
     await writeFile(at('stranger', 'tokenizer.json'), tokenizer.replace('"a":64', '"a":640'))
     const { status, stdout, stderr } = await type('--model', at('stranger'), '--prompt', 'ab')
     expect([status, stdout]).toEqual([4, ''])
-    expect(stderr).toContain('error: MODEL_CORRUPT')
+    expect(stderr).toContain('error: TOKENIZER_MISMATCH')
     expect(stderr).toContain('640')
   })
 

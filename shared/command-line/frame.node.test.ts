@@ -120,6 +120,12 @@ describe('a command line that no command knows', () => {
     expect(status).toBe(5)
     expect(stderr).toContain('fix:   add one of fail')
   })
+
+  test('shows an example of a group, too, and what it is in the list of all', async () => {
+    const frame = failing(new Error('never'))
+    expect((await type(frame, ['bench', '--help'])).stdout).toContain('Example:\n  cutlayer bench fail')
+    expect((await type(frame, ['--help'])).stdout).toContain('see cutlayer bench --help')
+  })
 })
 
 describe('a command that fails', () => {

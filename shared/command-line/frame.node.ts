@@ -93,17 +93,25 @@ function addCommand(
     if (known !== undefined) return known
     const child = parent.command(verb) // takes over how its parent writes and exits
     parents.set(path, child)
-    if (depth < verbs.length - 1) child.description(`commands of their own; see cutlayer ${verbs.slice(0, depth + 1).join(' ')} --help`)
+    if (depth < verbs.length - 1)
+      child
+        .summary(`commands of their own; see cutlayer ${path} --help`)
+        .description(`The commands of ${path}.`)
+        .addHelpText('after', exampleText(definition))
     return child.addOption(formatOption())
   }, parents.get('')!)
   command.description(definition.summary)
   for (const operand of words.slice(verbs.length)) command.argument(operand, MEANINGS[operand.replaceAll(/[^a-z-]/g, '')] ?? '')
   for (const [flags, description] of Object.entries(definition.flags)) command.option(flags, description)
-  command.addHelpText('after', `\nExample:\n${definition.example.replaceAll(/^/gm, '  ')}\n`)
+  command.addHelpText('after', exampleText(definition))
   command.action(async () => {
     const { format: _, ...options } = command.opts()
     await action(command.args, options)
   })
+}
+
+function exampleText({ example }: CommandDefinition): string {
+  return `\nExample:\n${example.replaceAll(/^/gm, '  ')}\n`
 }
 
 function formatOption(): Option {

@@ -31,7 +31,7 @@ export function checkConfigFits(
   })
 }
 
-/** @throws UserError MODEL_CORRUPT for a token that the model has no embedding for, CONFIG_VALUE for a row longer than its positions. */
+/** @throws UserError TOKENIZER_MISMATCH for a token that the model has no embedding for, CONFIG_VALUE for a row longer than its positions. */
 export function checkRowsFit(rows: readonly TokenRow[], { vocabularySize, maxPositions }: Architecture, model: string): void {
   for (const { ids } of rows) {
     if (ids.length > maxPositions)
@@ -45,12 +45,12 @@ export function checkRowsFit(rows: readonly TokenRow[], { vocabularySize, maxPos
   }
 }
 
-/** @throws UserError MODEL_CORRUPT for a token that the model has no embedding for: its tokenizer is another model's. */
+/** @throws UserError TOKENIZER_MISMATCH for a token that the model has no embedding for: its tokenizer is another model's. */
 export function checkTokensKnown(ids: Int32Array, vocabularySize: number, model: string): void {
   const stranger = ids.find((id) => id < 0 || id >= vocabularySize)
   if (stranger === undefined) return
   throw new UserError({
-    code: 'MODEL_CORRUPT',
+    code: 'TOKENIZER_MISMATCH',
     what: `the tokenizer of ${model} does not belong to the model`,
     why: `it makes a token with the id ${stranger}, and the model's vocabulary has ${vocabularySize}`,
     fix: 'put the tokenizer.json that the model was trained with into its folder',
