@@ -59,7 +59,6 @@ test.for(['llama-gqa', 'qwen3'])(
       baseModel: 'golden',
       revision: null,
       init: config.lora.init_lora_weights,
-
       tensors: adapter,
       card: { title: golden, paragraphs: [], facts: [] },
     })

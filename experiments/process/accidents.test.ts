@@ -5,27 +5,21 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Summary } from '../../shared/run-records.js'
-import { processesOf, startProgram, type Program } from '../testing/program.js'
+import { processesOf, startedPrograms, type Program } from '../testing/program.js'
 import { openWorkshop, type Workshop } from '../testing/workshop.js'
 
 let workshop: Workshop
-const started: Program[] = []
+const programs = startedPrograms()
 beforeEach(async () => {
   workshop = await openWorkshop()
 })
 afterEach(async () => {
-  for (const { child, ended } of started.splice(0)) {
-    child.kill('SIGKILL')
-    await ended
-  }
-  for (const { pid } of await processesOf(workshop.folder)) process.kill(pid, 'SIGKILL')
+  await programs.end(workshop.folder)
   await workshop.remove()
 })
 
 function start(...args: string[]): Program {
-  const program = startProgram(args, { cwd: workshop.folder, env: workshop.environment })
-  started.push(program)
-  return program
+  return programs.start(args, { cwd: workshop.folder, env: workshop.environment })
 }
 
 /** More rounds than any test waits for, of so many steps that what is done in the first seconds is done in mid-round. */

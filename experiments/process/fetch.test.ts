@@ -4,7 +4,7 @@
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { startProgram, type Program } from '../testing/program.js'
+import { startedPrograms, type Program } from '../testing/program.js'
 import { writeRandomModel } from '../testing/random-model.js'
 import { tcpProxy } from '../testing/tcp-proxy.js'
 import { openWorkshop, type Workshop } from '../testing/workshop.js'
@@ -13,22 +13,17 @@ import { openWorkshop, type Workshop } from '../testing/workshop.js'
 vi.setConfig({ testTimeout: 180_000 })
 
 let workshop: Workshop
-const started: Program[] = []
+const programs = startedPrograms()
 beforeEach(async () => {
   workshop = await openWorkshop()
 })
 afterEach(async () => {
-  for (const { child, ended } of started.splice(0)) {
-    child.kill('SIGKILL')
-    await ended
-  }
+  await programs.end(workshop.folder)
   await workshop.remove()
 })
 
 function start(args: readonly string[], environment: NodeJS.ProcessEnv = workshop.environment, cwd = workshop.folder): Program {
-  const program = startProgram(args, { cwd, env: environment })
-  started.push(program)
-  return program
+  return programs.start(args, { cwd, env: environment })
 }
 
 /** As on a machine that has never seen this program: an empty home, and a working folder with rows of its own alone. */

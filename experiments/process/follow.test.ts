@@ -7,27 +7,21 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createRunDirectory } from '../../server/run-directory.js'
 import { Config } from '../../shared/config/schema.js'
-import { processesOf, startProgram, type Program } from '../testing/program.js'
+import { startedPrograms, type Program } from '../testing/program.js'
 import { openWorkshop, type Workshop } from '../testing/workshop.js'
 
 let workshop: Workshop
-const started: Program[] = []
+const programs = startedPrograms()
 beforeEach(async () => {
   workshop = await openWorkshop()
 })
 afterEach(async () => {
-  for (const { child, ended } of started.splice(0)) {
-    child.kill('SIGKILL')
-    await ended
-  }
-  for (const { pid } of await processesOf(workshop.folder)) process.kill(pid, 'SIGKILL')
+  await programs.end(workshop.folder)
   await workshop.remove()
 })
 
 function start(...args: string[]): Program {
-  const program = startProgram(args, { cwd: workshop.folder, env: workshop.environment })
-  started.push(program)
-  return program
+  return programs.start(args, { cwd: workshop.folder, env: workshop.environment })
 }
 
 /** A run that no test waits for the end of. */
@@ -40,7 +34,8 @@ describe('a run that is followed', () => {
       await workshop.config('some.yaml', { federation: { num_rounds: 2, local_steps: 3 }, transport: { kind: 'memory' } }),
     )
     const { run_dir } = await run.line({ event: 'start' })
-    const { status, envelope } = await start('inspect', '--follow').ended
+    const follower = start('inspect', '--follow')
+    const { status, envelope } = await follower.ended
     expect(status).toBe(0)
     expect(envelope.data).toMatchObject({
       run_dir,
@@ -49,7 +44,7 @@ describe('a run that is followed', () => {
       rounds: [{ round: 0 }, { round: 1 }, { round: 2 }],
       warnings: [],
     })
-    const told = started[1]!.lines
+    const told = follower.lines
     expect(told[0]).toMatchObject({ event: 'follow', run_dir })
     expect(told.filter(({ event }) => event === 'round').map(({ round }) => round)).toEqual([0, 1, 2])
     expect(told.filter(({ event }) => event === 'end')).toHaveLength(1)

@@ -10,27 +10,22 @@ import { z } from 'zod'
 import { parseSafetensors } from '../../shared/model/safetensors.js'
 import { derive } from '../../shared/random.js'
 import { EventLine, Metadata, RoundLine, StepLine, Summary, TrafficLine } from '../../shared/run-records.js'
-import { processesOf, startProgram, type Ending, type Program } from '../testing/program.js'
+import { processesOf, startedPrograms, type Ending, type Program } from '../testing/program.js'
 import type { Groups } from '../testing/small-run.js'
 import { openWorkshop, type Workshop } from '../testing/workshop.js'
 
 let workshop: Workshop
-const started: Program[] = []
+const programs = startedPrograms()
 beforeAll(async () => {
   workshop = await openWorkshop()
 })
 afterAll(async () => {
-  for (const { child, ended } of started) {
-    child.kill('SIGKILL')
-    await ended
-  }
+  await programs.end(workshop.folder)
   await workshop.remove()
 })
 
 function start(...args: string[]): Program {
-  const program = startProgram(args, { cwd: workshop.folder, env: workshop.environment })
-  started.push(program)
-  return program
+  return programs.start(args, { cwd: workshop.folder, env: workshop.environment })
 }
 
 /** Goes on until it is stopped, in rounds so short that signals meet all that is done in one. */

@@ -95,3 +95,28 @@ export async function processesOf(words: string): Promise<RunningProcess[]> {
     return command?.includes(words) && !state.startsWith('Z') ? [{ pid: Number(pid), command }] : []
   })
 }
+
+export interface StartedPrograms {
+  start(...given: Parameters<typeof startProgram>): Program
+  /** Kills what was started, and what that has started with this folder in its command line; resolves when the programs have ended. */
+  end(folder: string): Promise<void>
+}
+
+/** Starts programs for tests that leave some running. */
+export function startedPrograms(): StartedPrograms {
+  const started: Program[] = []
+  return {
+    start(...given) {
+      const program = startProgram(...given)
+      started.push(program)
+      return program
+    },
+    async end(folder) {
+      for (const { child, ended } of started.splice(0)) {
+        child.kill('SIGKILL')
+        await ended
+      }
+      for (const { pid } of await processesOf(folder)) process.kill(pid, 'SIGKILL')
+    },
+  }
+}
