@@ -2,8 +2,8 @@
  * @file Files that other processes see whole or not at all: written under a temporary name, forced to disk, then renamed.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import { rmSync } from 'node:fs'
-import { open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises'
+import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs'
+import { mkdir, open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 
@@ -37,11 +37,20 @@ export function removeAtExit(temporary: string): () => void {
 function removeUnderWay(): void {
   for (const temporary of underWay) {
     try {
-      rmSync(temporary, { recursive: true, force: true })
+      // Writes that are still in the thread pool may put a file into a folder while it is being emptied: hence the retries.
+      rmSync(temporary, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 })
     } catch {
       // The process ends; there is nobody left to tell.
     }
   }
+}
+
+/**
+ * Makes a temporary folder, and its parents. It is made at once, not in the thread pool, where it would outlive `removeAtExit`.
+ */
+export async function makeTemporaryFolder(temporary: string): Promise<void> {
+  await mkdir(dirname(temporary), { recursive: true })
+  mkdirSync(temporary)
 }
 
 /**
@@ -85,7 +94,9 @@ export async function replaceFiles(folder: string, files: ReadonlyMap<string, st
 }
 
 async function writeToDisk<Result>(path: string, write: (handle: FileHandle) => Promise<Result>): Promise<Result> {
-  const handle = await open(path, 'wx')
+  // Made at once: a file that the thread pool makes while the process ends would stay.
+  closeSync(openSync(path, 'wx'))
+  const handle = await open(path, 'r+')
   try {
     const result = await write(handle)
     await handle.sync()

@@ -1,10 +1,10 @@
 /**
  * @file Folders that appear whole or not at all.
  */
-import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
 import { UserError } from '../errors.js'
-import { removeAtExit, syncFolder, temporaryPath } from './atomic-file.node.js'
+import { makeTemporaryFolder, removeAtExit, syncFolder, temporaryPath } from './atomic-file.node.js'
 
 /**
  * Says why a new folder cannot go to `folder`, before anything is computed.
@@ -39,7 +39,7 @@ export async function writeNewFolder<Result>(folder: string, write: (temporary: 
   const temporary = temporaryPath(target)
   const release = removeAtExit(temporary)
   try {
-    await mkdir(temporary, { recursive: true })
+    await makeTemporaryFolder(temporary)
     const result = await write(temporary)
     await syncFolder(temporary)
     // An empty folder goes first: Windows renames nothing onto a folder.

@@ -3,13 +3,13 @@
  *
  * Source: https://huggingface.co/docs/peft, "PEFT checkpoint format".
  */
-import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { readFile, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import { UserError, unreachable } from '../errors.js'
 import { f32, type F32Tensor, type NamedTensors } from '../tensor.js'
 import { checkAdapter, fromPeftKey, listed, loraAName, loraBName, parseLoraName, ranksOf, toPeftKey, type LoraConfig } from './adapter.js'
 import { namedAdapters } from './adapter-folders.node.js'
-import { removeAtExit, replaceFiles, syncFolder, temporaryPath } from './atomic-file.node.js'
+import { makeTemporaryFolder, removeAtExit, replaceFiles, syncFolder, temporaryPath } from './atomic-file.node.js'
 import { fromFloat32, toFloat32, type Source } from './dtype.js'
 import type { LinearModule } from './families/family.js'
 import type { HubAccess } from './hub/snapshot.node.js'
@@ -176,7 +176,7 @@ export async function writePeftAdapter(folder: string, adapter: PeftAdapterToWri
     const temporary = temporaryPath(isThere ? join(target, WEIGHTS) : target)
     const release = removeAtExit(temporary)
     try {
-      await mkdir(temporary, { recursive: true })
+      await makeTemporaryFolder(temporary)
       await replaceFiles(temporary, files)
       await readBack(temporary, adapter, modules)
       if (isThere) {
