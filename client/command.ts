@@ -17,6 +17,7 @@ import { UserError } from '../shared/errors.js'
 import type { ClientLink } from '../shared/protocol/link.js'
 import { ClientId, type MessageOf, type Part } from '../shared/protocol/messages.js'
 import { readToken } from '../shared/token-file.node.js'
+import { openTraceFile } from '../shared/trace-file.node.js'
 import { packageVersion } from '../shared/version.node.js'
 import { openData } from './equipment.node.js'
 import { helloOf } from './join.js'
@@ -49,6 +50,7 @@ const Options = z.object({
   tokenFile: z.string().min(1, 'a file').optional(),
   engine: z.string().default('onnx'),
   threads: integerFlag(1, 1024).optional(),
+  trace: z.string().min(1, 'a file').optional(),
   ca: z.string().optional(),
 })
 type Options = z.infer<typeof Options>
@@ -67,6 +69,7 @@ const clientCommand = defineCommand({
     '--token-file <file>': 'file with the token of the server',
     '--engine <name>': 'onnx or reference [onnx]',
     '--threads <count>': 'threads that compute [cores]',
+    '--trace <file>': 'write what this client does when, as a Chrome trace',
     '--ca <file>': 'certificate of the authority to trust (not built yet)',
   },
   options: Options,
@@ -81,7 +84,9 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
   const { server, id: client, part = null, data: ownFile = null } = options
   if (ownFile !== null && options.dataset !== undefined) throw notBoth()
   const token = options.tokenFile === undefined ? null : await readToken(options.tokenFile)
-  const backend = openBackend(options.engine, { threads: options.threads ?? threadsPerProcess(1), lanes: 1 })
+  const trace = options.trace === undefined ? null : openTraceFile(options.trace, client)
+  const threads = options.threads ?? threadsPerProcess(1)
+  const backend = openBackend(options.engine, { threads, lanes: 1, ...(trace ? { trace: trace.trace } : {}) })
   const report = new ClientReport(context, client)
   try {
     context.event({ event: 'notice', text: NOTICE }, NOTICE)
@@ -89,7 +94,6 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
     const hello = helloOf({ client, token, part, ownData: ownFile !== null, engine: backend.name, software })
     const link = await connected(context, server, hello)
     if (link) {
-      link.onTraffic((traffic) => report.traffic(traffic))
       const trustsConfigPaths = part !== null || isThisMachine(server)
       const choice = { client, ownFile, datasetFile: options.dataset ?? null, part, trustsConfigPaths }
       await participate({
@@ -100,6 +104,8 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
           return data
         },
         onEvent: (event) => report.hear(event),
+        onTraffic: (traffic) => report.traffic(traffic),
+        ...(trace ? { trace: trace.trace } : {}),
       })
     }
     const summary = report.end()
@@ -107,6 +113,7 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
   } finally {
     report.end()
     await backend.dispose()
+    trace?.finish()
   }
 }
 

@@ -3,11 +3,12 @@
  */
 import type { Backend } from '../shared/backend/backend.js'
 import type { WeightStore } from '../shared/backend/weights.js'
-import type { ClientLink } from '../shared/protocol/link.js'
+import type { ClientLink, Traffic } from '../shared/protocol/link.js'
 import { PROTOCOL_VERSION, type MessageOf, type Part } from '../shared/protocol/messages.js'
 import { CODECS } from '../shared/protocol/codec/index.js'
 import { checkSameModel, cutOfRun, loraOfRun, weightsOfSides, type LoadedModel } from '../shared/model/loaded.js'
 import { openBottom, openTop, type StageSetting } from '../shared/model/stage.js'
+import type { Trace } from '../shared/trace.js'
 import type { ClientData } from './data.js'
 import type { FileSource } from './file-requests.js'
 import { splitWorker, wholeWorker } from './steps.js'
@@ -30,6 +31,10 @@ export interface JoinOptions<Model extends ClientModel> {
   openData(welcome: MessageOf<'welcome'>, model: Model): Promise<ClientData>
   readonly moments: MomentsStore
   readonly onEvent?: (event: TrainerEvent) => void
+  /** Hears what each message cost. */
+  readonly onTraffic?: (traffic: Traffic) => void
+  /** Is told what the client does when; its engine has to be given it, too. */
+  readonly trace?: Trace
 }
 
 /** Resolves when the run is over. @throws UserError whatever keeps the client from taking part. */
@@ -42,12 +47,16 @@ export function joinRun<Model extends ClientModel>({
   openData,
   moments,
   onEvent,
+  onTraffic,
+  trace,
 }: JoinOptions<Model>): Promise<void> {
   return train({
     client,
     link,
     moments,
     ...(onEvent ? { onEvent } : {}),
+    ...(onTraffic ? { onTraffic } : {}),
+    ...(trace ? { trace } : {}),
     async equip(welcome, server, watch) {
       const { config } = welcome
       const model = await openModel(welcome, server.files)

@@ -6,8 +6,9 @@ import type { Backend } from '../shared/backend/backend.js'
 import { UserError } from '../shared/errors.js'
 import type { HubEvent } from '../shared/model/hub/snapshot.node.js'
 import type { ModelFolder } from '../shared/model/model.node.js'
-import type { ClientLink } from '../shared/protocol/link.js'
+import type { ClientLink, Traffic } from '../shared/protocol/link.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
+import type { Trace } from '../shared/trace.js'
 import type { ClientData } from './data.js'
 import { openRunModel, withoutRows } from './equipment.node.js'
 import { joinRun } from './join.js'
@@ -30,6 +31,9 @@ export interface Participation {
   readonly signal: AbortSignal
   openRows(welcome: MessageOf<'welcome'>, model: ModelFolder): Promise<ClientData>
   onEvent(event: TrainerEvent): void
+  /** Hears what each message cost. */
+  readonly onTraffic?: (traffic: Traffic) => void
+  readonly trace?: Trace
 }
 
 /**
@@ -45,6 +49,8 @@ export async function participate({
   signal,
   openRows,
   onEvent,
+  onTraffic,
+  trace,
 }: Participation): Promise<void> {
   const leaver = new Leaver(link, signal)
   const found: { rowsError: UserError | null; moments: MomentsStore | null } = { rowsError: null, moments: null }
@@ -54,6 +60,8 @@ export async function participate({
       link,
       backend,
       lane: 0,
+      ...(onTraffic ? { onTraffic } : {}),
+      ...(trace ? { trace } : {}),
       openModel(welcome, files) {
         const onProgress = (progress: FetchProgress): void => onEvent({ kind: 'fetch', ...progress })
         return openRunModel(welcome, modelFolder, files, onProgress, { signal, ...(onDownload ? { onEvent: onDownload } : {}) })

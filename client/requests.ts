@@ -1,8 +1,10 @@
 /**
  * @file A client's requests to the server: sends activations, and waits for the answer unless the server has gone on.
  */
-import type { ClientLink } from '../shared/protocol/link.js'
-import type { Activations, Gradients, MessageOf, ServerMessage } from '../shared/protocol/messages.js'
+import type { ClientLink, Traffic } from '../shared/protocol/link.js'
+import { LinkTrace } from '../shared/protocol/link-trace.js'
+import type { Activations, ClientMessage, Gradients, MessageOf, ServerMessage } from '../shared/protocol/messages.js'
+import { silentTrace, traced, type Trace } from '../shared/trace.js'
 import { FileRequests, type FileSource } from './file-requests.js'
 import { Mailbox } from './mailbox.js'
 import type { Exchange, Stopwatch } from './steps.js'
@@ -32,8 +34,15 @@ export class Requests implements Exchange, Stopwatch {
   private latest = 0
   private running = 0
   private seconds: Seconds = { compute: 0, wait: 0, network: 0 }
+  private readonly linkTrace: LinkTrace
 
-  constructor(private readonly link: ClientLink) {
+  /** @param name the client's, for the trace. */
+  constructor(
+    private readonly link: ClientLink,
+    private readonly name: string,
+    private readonly trace: Trace = silentTrace,
+  ) {
+    this.linkTrace = new LinkTrace(trace)
     this.fileRequests = new FileRequests(link, () => this.checkCurrent())
   }
 
@@ -81,12 +90,17 @@ export class Requests implements Exchange, Stopwatch {
   }
 
   send(message: Parameters<ClientLink['send']>[0]): Promise<void> {
-    return this.timed('network', this.link.send(message))
+    return this.timed('network', () => this.linkTrace.sent(`${this.name} network`, message, this.link.send(message)))
+  }
+
+  /** What a message cost that crossed the link. */
+  booked(traffic: Traffic, message: ClientMessage | ServerMessage): void {
+    this.linkTrace.booked(`${this.name} network`, message, traffic)
   }
 
   /** @throws StepDropped, RoundAbandoned, UserError if the link closes. */
-  gradients(message: Activations): Promise<Gradients> {
-    return this.request<Gradients>(message, 'gradients')
+  gradients(message: Activations, meanwhile?: () => void): Promise<Gradients> {
+    return this.request<Gradients>(message, 'gradients', meanwhile)
   }
 
   /** @throws RoundAbandoned, UserError if the link closes. */
@@ -94,18 +108,24 @@ export class Requests implements Exchange, Stopwatch {
     return this.request<MessageOf<'loss'>>(message, 'loss')
   }
 
-  computing<T>(work: Promise<T>): Promise<T> {
-    return this.timed('compute', work)
+  async computing<T>(name: string, work: () => Promise<T>): Promise<T> {
+    return this.timed('compute', () => traced(this.trace, this.name, name, work))
   }
 
-  private async request<Reply extends Gradients | MessageOf<'loss'>>(message: Activations, type: Reply['type']): Promise<Reply> {
+  private async request<Reply extends Gradients | MessageOf<'loss'>>(
+    message: Activations,
+    type: Reply['type'],
+    meanwhile: () => void = () => {},
+  ): Promise<Reply> {
     this.checkCurrent()
     this.checkDropped(message)
     // Listening begins before sending: the answer may come while the last chunk is being acknowledged.
     const reply = this.mail.next((answer) => (answer.type === type && sameRequest(answer, message)) || dropsStep(answer, message))
     reply.catch(() => {})
     await this.send(message)
-    const answer = await this.timed('wait', reply)
+    // It has gone out: the answer takes a while, most of all where the server is busy with other clients.
+    meanwhile()
+    const answer = await this.timed('wait', () => traced(this.trace, this.name, `wait for ${type}`, () => reply))
     if (answer.type === 'dropped') throw new StepDropped(answer)
     return answer as Reply
   }
@@ -118,11 +138,11 @@ export class Requests implements Exchange, Stopwatch {
     if (dropped && dropped.round === round && dropped.attempt === attempt && dropped.step >= step) throw new StepDropped(dropped)
   }
 
-  private async timed<T>(kind: keyof Seconds, work: Promise<T>): Promise<T> {
+  private async timed<T>(kind: keyof Seconds, work: () => Promise<T>): Promise<T> {
     const { seconds } = this
     const start = performance.now()
     try {
-      return await work
+      return await work()
     } finally {
       seconds[kind] += (performance.now() - start) / 1000
     }

@@ -6,12 +6,15 @@ import { UserError } from '../shared/errors.js'
 import { decodeTensors, encodeTensors } from '../shared/protocol/coded.js'
 import type { CodedMoments, MessageOf } from '../shared/protocol/messages.js'
 import { f32, type F32Tensor, type NamedTensors } from '../shared/tensor.js'
+import type { Trace } from '../shared/trace.js'
 import { clipGradients } from '../shared/train/clip.js'
+import type { Batch } from '../shared/train/batch.js'
 import { finiteOrNull } from '../shared/train/metrics.js'
 import type { OptimizerState } from '../shared/train/optimizer.js'
 import { createOptimizer } from '../shared/train/optimizers.js'
 import { scheduledRate } from '../shared/train/schedule.js'
 import type { ClientData } from './data.js'
+import { Preparation } from './preparation.js'
 import { StepDropped, type Requests } from './requests.js'
 import type { Worker } from './steps.js'
 
@@ -29,6 +32,7 @@ export interface RoundContext {
   readonly worker: Worker
   readonly requests: Requests
   readonly moments: MomentsStore
+  readonly trace: Trace
   onStep(step: number, loss: number | null): void
   onDropped(step: number, reason: string): void
 }
@@ -45,20 +49,24 @@ interface LocalStep {
  * @throws RoundAbandoned when the server goes on before, UserError if its adapter does not fit or the link closes.
  */
 export async function makeRound(context: RoundContext, start: MessageOf<'round-start'>): Promise<void> {
-  const { config, worker, requests } = context
+  const { client, config, data, worker, requests, trace } = context
   const { round, attempt, steps } = start
   const seconds = requests.startRound()
   const adapter = inOrder(decodeTensors(start.adapter), worker.adapterNames)
   const optimizer = createOptimizer(config.train, await startMoments(context, start))
+  const preparation = new Preparation((step) => data.localStep(round, step, steps), steps, trace, client)
   let made = 0
   for (let step = 0; step < steps;) {
     requests.checkCurrent()
+    const end = trace.beginStep(`${client} steps`, 'step', { round, step })
     try {
-      const result = await localStep(context, start, step, adapter)
+      const result = await localStep(context, start, step, adapter, preparation)
       const rate = rateAt(config, start, step)
       const gradNorm = result && clipGradients(result.grads, config.train.max_grad_norm)
       if (result) {
+        const endUpdate = trace.begin(client, 'optimizer')
         if (adapter.size > 0) optimizer.step(adapter, result.grads, rate)
+        endUpdate()
         made++
         context.onStep(step, finiteOrNull(result.nll / result.tokens))
       }
@@ -70,6 +78,8 @@ export async function makeRound(context: RoundContext, start: MessageOf<'round-s
       const { reason, next_step } = error.dropped
       context.onDropped(step, reason)
       step = next_step ?? steps
+    } finally {
+      end()
     }
   }
   const { state } = optimizer
@@ -97,19 +107,20 @@ export async function makeEvaluation(context: RoundContext, message: MessageOf<'
 
 /** Summed gradients of the step's micro-batches, or null if they have no scored token. */
 async function localStep(
-  { client, config, data, worker }: RoundContext,
-  { round, attempt, steps }: MessageOf<'round-start'>,
+  { client, config, worker }: RoundContext,
+  { round, attempt }: MessageOf<'round-start'>,
   step: number,
   adapter: NamedTensors,
+  preparation: Preparation<readonly Batch[]>,
 ): Promise<LocalStep | null> {
-  const batches = data.localStep(round, step, steps)
+  const batches = preparation.take(step)
   const normalizer = batches.reduce((sum, { targets }) => sum + targets.data.length, 0)
   if (normalizer === 0) return null
   const grads = new Map<string, F32Tensor>()
   let nll = 0
   for (const [micro, batch] of batches.entries()) {
     const place = { seed: config.train.seed, client, round, attempt, step, micro }
-    const result = await worker.train(batch, normalizer, adapter, place)
+    const result = await worker.train(batch, normalizer, adapter, place, () => preparation.prepare(step + 1))
     nll += result.nll
     for (const [name, { shape, data: more }] of result.grads) {
       const sum = grads.get(name)

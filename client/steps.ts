@@ -23,8 +23,11 @@ export interface MicroResult {
 /** What a client can do with its blocks. */
 export interface Worker {
   readonly adapterNames: readonly string[]
-  /** Forward, loss and backward of one micro-batch. */
-  train(batch: Batch, normalizer: number, adapter: NamedTensors, place: MicroPlace): Promise<MicroResult>
+  /**
+   * Forward, loss and backward of one micro-batch.
+   * @param meanwhile is called while the server works on it, where there is one.
+   */
+  train(batch: Batch, normalizer: number, adapter: NamedTensors, place: MicroPlace, meanwhile?: () => void): Promise<MicroResult>
   /** Summed plain nll of a held-out batch. */
   evaluate(batch: Batch, adapter: NamedTensors, place: Omit<MicroPlace, 'seed' | 'client'>): Promise<number>
   dispose(): Promise<void>
@@ -32,13 +35,15 @@ export interface Worker {
 
 /** The way to the server: sends activations, and resolves with what it answers. */
 export interface Exchange {
-  gradients(message: Activations): Promise<Gradients>
+  /** @param meanwhile is called while it waits. */
+  gradients(message: Activations, meanwhile?: () => void): Promise<Gradients>
   loss(message: Activations): Promise<MessageOf<'loss'>>
 }
 
 /** A stopwatch that the trainer reads at a round's end. */
 export interface Stopwatch {
-  computing<T>(work: Promise<T>): Promise<T>
+  /** @param name of the work, as a trace shows it. */
+  computing<T>(name: string, work: () => Promise<T>): Promise<T>
 }
 
 export interface CodecNames {
@@ -70,22 +75,22 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, codecs: Cod
   })
   return {
     adapterNames: bottom.adapterNames,
-    async train(batch, normalizer, adapter, place) {
-      const { hidden, pending } = await watch.computing(bottom.forward(batch, adapter, place))
+    async train(batch, normalizer, adapter, place, meanwhile) {
+      const { hidden, pending } = await watch.computing('forward', () => bottom.forward(batch, adapter, place))
       let gradient: F32Tensor
       let nll: number
       try {
-        const reply = await exchange.gradients(message(batch, hidden, 'train', normalizer, place))
+        const reply = await exchange.gradients(message(batch, hidden, 'train', normalizer, place), meanwhile)
         gradient = f32(hidden.shape, codecByName(codecs.gradients).decode(reply.hidden, hidden.shape))
         nll = reply.nll ?? NaN
       } catch (error) {
         await bottom.discard(pending)
         throw error
       }
-      return { nll, grads: await watch.computing(bottom.backward(pending, gradient)) }
+      return { nll, grads: await watch.computing('backward', () => bottom.backward(pending, gradient)) }
     },
     async evaluate(batch, adapter, place) {
-      const hidden = await watch.computing(bottom.evaluate(batch, adapter))
+      const hidden = await watch.computing('evaluate', () => bottom.evaluate(batch, adapter))
       const { nll } = await exchange.loss(message(batch, hidden, 'evaluate', batch.targets.data.length, place))
       return nll ?? NaN
     },
@@ -100,10 +105,10 @@ export function wholeWorker(whole: TopStage, watch: Stopwatch): Worker {
     async train(batch, normalizer, adapter, place) {
       // Nothing to predict in this part of the step: the loss would be of no positions at all.
       if (batch.targets.data.length === 0) return { nll: 0, grads: new Map() }
-      const { nll, grads } = await watch.computing(whole.train(batch, normalizer, adapter, place))
+      const { nll, grads } = await watch.computing('train', () => whole.train(batch, normalizer, adapter, place))
       return { nll, grads }
     },
-    evaluate: (batch, adapter) => watch.computing(whole.evaluate(batch, adapter)),
+    evaluate: (batch, adapter) => watch.computing('evaluate', () => whole.evaluate(batch, adapter)),
     dispose: () => whole.dispose(),
   }
 }

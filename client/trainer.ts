@@ -4,8 +4,9 @@
  */
 import type { ClientConfig } from '../shared/config/schema.js'
 import { UserError, unreachable } from '../shared/errors.js'
-import type { ClientLink } from '../shared/protocol/link.js'
+import type { ClientLink, Traffic } from '../shared/protocol/link.js'
 import type { MessageOf, ServerMessage } from '../shared/protocol/messages.js'
+import { silentTrace, type Trace } from '../shared/trace.js'
 import type { ClientData } from './data.js'
 import type { FileSource } from './file-requests.js'
 import { Requests, RoundAbandoned } from './requests.js'
@@ -25,6 +26,9 @@ export interface TrainerOptions {
   equip(welcome: MessageOf<'welcome'>, server: Exchange & { readonly files: FileSource }, watch: Stopwatch): Promise<Equipment>
   readonly moments: MomentsStore
   readonly onEvent?: (event: TrainerEvent) => void
+  /** Hears what each message cost. */
+  readonly onTraffic?: (traffic: Traffic) => void
+  readonly trace?: Trace
 }
 
 export type TrainerEvent =
@@ -54,7 +58,7 @@ class Trainer {
   private over: { resolve(): void; reject(error: Error): void } = { resolve() {}, reject() {} }
 
   constructor(private readonly options: TrainerOptions) {
-    this.requests = new Requests(options.link)
+    this.requests = new Requests(options.link, options.client, options.trace)
   }
 
   async run(): Promise<void> {
@@ -62,6 +66,11 @@ class Trainer {
     const finished = new Promise<void>((resolve, reject) => (this.over = { resolve, reject }))
     link.onClose((reason, error) => this.over.reject(error ?? lost(reason)))
     link.onMessage((message) => this.receive(message))
+    // A link keeps what it has to tell until somebody listens.
+    link.onTraffic((traffic, message) => {
+      this.requests.booked(traffic, message)
+      this.options.onTraffic?.(traffic)
+    })
     try {
       await finished
     } finally {
@@ -137,7 +146,7 @@ class Trainer {
   }
 
   private contextOf({ round, steps }: { round: number; steps: number }): RoundContext {
-    const { client, moments, onEvent } = this.options
+    const { client, moments, onEvent, trace = silentTrace } = this.options
     const { equipment, config } = this.equipped ?? unreachable('work before the welcome')
     return {
       client,
@@ -145,6 +154,7 @@ class Trainer {
       ...equipment,
       requests: this.requests,
       moments,
+      trace,
       onStep: (step, loss) => onEvent?.({ kind: 'step', round, step, steps, loss }),
       onDropped: (step, reason) => onEvent?.({ kind: 'dropped', round, step, reason }),
     }

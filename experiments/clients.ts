@@ -13,6 +13,7 @@ import { isOwnModule } from '../shared/config/own-path.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { ERROR_CODES, UserError, type ErrorCode } from '../shared/errors.js'
 import { memoryLinkPair } from '../shared/protocol/memory-link.js'
+import type { TraceFile } from '../shared/trace-file.node.js'
 import { packageRoot, packageVersion } from '../shared/version.node.js'
 
 /** How long a client may take to end its step. */
@@ -31,10 +32,11 @@ export interface ClientSetup {
   readonly config: Config
   readonly hosted: HostedRun
   readonly threads: number
+  readonly trace?: TraceFile | undefined
 }
 
 /** In this process, one engine lane each as far as lanes go round; lane 0 is the server's. */
-export function memoryClients({ config, hosted }: ClientSetup): RunningClients {
+export function memoryClients({ config, hosted, trace }: ClientSetup): RunningClients {
   const { model, backend, weights, started } = hosted
   const count = clientCount(config)
   const clients = Array.from({ length: count }, async (_, index) => {
@@ -48,6 +50,7 @@ export function memoryClients({ config, hosted }: ClientSetup): RunningClients {
       link: pair.client,
       backend,
       lane: index + 1,
+      ...(trace ? { trace: trace.trace } : {}),
       moments: memoryMoments(),
       openModel: async () => ({ ...model, weights: async () => weights }),
       async openData(welcome) {
@@ -72,12 +75,13 @@ export interface ProcessSetup extends ClientSetup {
 }
 
 /** As `cutlayer client` would be typed, each logging into the run directory. They get no Ctrl-C of their own: the server tells them to end. */
-export function clientProcesses({ config, hosted, threads, url, tokenFile }: ProcessSetup): RunningClients {
+export function clientProcesses({ config, hosted, threads, url, tokenFile, trace }: ProcessSetup): RunningClients {
   const count = clientCount(config)
   const children = Array.from({ length: count }, (_, index) => {
     const id = `client-${index}`
     const args = ['client', '--server', url, '--id', id, '--part', `${index}/${count}`, '--token-file', tokenFile]
     args.push('--model', hosted.model.folder, '--engine', config.model.engine, '--threads', String(threads), '--format', 'json')
+    if (trace) args.push('--trace', trace.partFor(id))
     const datasetFile = datasetFileOf(config)
     if (datasetFile !== null) args.push('--dataset', datasetFile)
     const child = spawn(process.execPath, [join(packageRoot(), 'dist', 'cli.js'), ...args], {

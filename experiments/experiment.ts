@@ -15,6 +15,7 @@ import { clientCount, type Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
 import type { HubEvent } from '../shared/model/hub/snapshot.node.js'
 import type { RunGroup } from '../shared/run-records.js'
+import type { TraceFile } from '../shared/trace-file.node.js'
 import { checkRows } from './check-rows.js'
 import { clientProcesses, memoryClients, type RunningClients } from './clients.js'
 import { runResult, type RunResult } from '../server/run-summary.js'
@@ -35,6 +36,8 @@ export interface ExperimentOptions {
   readonly onStart?: (hosted: HostedRun) => void
   /** Of a run that is one of several, see seeds/series.ts. */
   readonly group?: RunGroup
+  /** Gets what the server, its clients and their engines do when. Whoever opened it finishes it. */
+  readonly trace?: TraceFile
 }
 
 /**
@@ -43,7 +46,7 @@ export interface ExperimentOptions {
  *   if it comes before there is a folder.
  */
 export async function runExperiment(config: Config, options: ExperimentOptions = {}): Promise<RunResult> {
-  const { argv = [], watcher = {}, onDownload, signal, onStart, group } = options
+  const { argv = [], watcher = {}, onDownload, signal, onStart, group, trace } = options
   const cores = availableParallelism()
   const inMemory = config.transport.kind === 'memory'
   const local = inMemory ? Math.min(cores, clientCount(config) + 1) : clientCount(config) + 1
@@ -59,6 +62,7 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
     watcher: fullObserver(watcher),
     onDownload,
     signal,
+    trace: trace?.trace,
     check: (model) => checkRows(config, model),
   })
   onStart?.(hosted)
@@ -66,8 +70,8 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
     signal?.aborted
       ? hosted.started.server.stop('the run was interrupted')
       : inMemory
-        ? overMemory({ config, hosted, threads }, signal)
-        : overSockets({ config, hosted, threads }, token!, signal),
+        ? overMemory({ config, hosted, threads, trace }, signal)
+        : overSockets({ config, hosted, threads, trace }, token!, signal),
   )
   return runResult(hosted)
 }
@@ -76,6 +80,7 @@ interface Setup {
   readonly config: Config
   readonly hosted: HostedRun
   readonly threads: number
+  readonly trace: TraceFile | undefined
 }
 
 async function overMemory(setup: Setup, signal: AbortSignal | undefined): Promise<void> {

@@ -9,6 +9,7 @@ import { loadConfigSeries } from '../shared/config/load.node.js'
 import type { Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
 import { whatLeaves } from '../shared/what-leaves.js'
+import { openTraceFile, type TraceSummary } from '../shared/trace-file.node.js'
 import { runExperiment } from './experiment.js'
 import { runSeeds } from './seeds/run-seeds.js'
 
@@ -25,31 +26,60 @@ export const runCommand = defineCommand({
   summary: 'one whole experiment: starts the server and its clients, and trains; of several seeds, one for each',
   example:
     'cutlayer run experiments/configs/quickstart.yaml federation.num_rounds=2 transport.kind=memory\ncutlayer run experiments/configs/quickstart.yaml train.seed=[1,2,3]',
-  flags: { '--resume <run>': 'go on with an interrupted run (not built yet)', '--trace <file>': 'write a Chrome trace (not built yet)' },
+  flags: {
+    '--resume <run>': 'go on with an interrupted run (not built yet)',
+    '--trace <file>': 'write what the run does when, as a Chrome trace (for https://ui.perfetto.dev)',
+  },
   options: z.object({ resume: z.string().optional(), trace: z.string().optional() }),
   graceful: true,
   async run(context: CommandContext, [path, ...overrides], { resume, trace }) {
     if (resume !== undefined) throw notYet('--resume')
-    if (trace !== undefined) throw notYet('--trace')
     const { configs, isList } = await loadConfigSeries(path, overrides)
+    if (isList && trace !== undefined) throw oneRunATrace()
     const argv = ['run', path, ...overrides]
     context.event({ event: 'notice', text: whatLeaves(configs[0]) }, whatLeaves(configs[0]))
-    return isList ? runSeeds(context, configs, argv) : runOne(context, configs[0], argv)
+    return isList ? runSeeds(context, configs, argv) : runOne(context, configs[0], argv, trace)
   },
 })
 
-async function runOne(context: CommandContext, config: Config, argv: readonly string[]): Promise<CommandResult> {
+async function runOne(context: CommandContext, config: Config, argv: readonly string[], tracePath?: string): Promise<CommandResult> {
+  const trace = tracePath === undefined ? undefined : openTraceFile(tracePath, 'server')
   const reporter = new RunReporter(context, config)
+  let hasStarted = false
   try {
     const result = await runExperiment(config, {
       argv,
       watcher: reporter,
       onDownload: (event) => reporter.download(event),
       signal: context.signal,
-      onStart: (hosted) => reporter.start(hosted),
+      onStart(hosted) {
+        hasStarted = true
+        reporter.start(hosted)
+      },
+      ...(trace ? { trace } : {}),
     })
-    return { data: result, text: runSummary(context, result) }
+    if (!trace) return { data: result, text: runSummary(context, result) }
+    const traced = trace.finish()
+    if (traced.cut_off !== undefined) context.warn(`the trace is cut off: ${traced.cut_off}`)
+    return { data: { ...result, trace: traced }, text: `${runSummary(context, result)}\n${traceText(traced)}` }
   } finally {
     reporter.finish()
+    // Where there was nothing to trace, an empty picture would only be in the way.
+    if (hasStarted) trace?.finish()
+    else trace?.discard()
   }
+}
+
+function traceText({ file, engine_busy_share: share }: TraceSummary): string {
+  const busy = share === null ? 'how busy the engine was cannot be told here' : `engine busy share ${(100 * share).toFixed(1)}%`
+  return `trace     ${file} (open it in https://ui.perfetto.dev); ${busy}`
+}
+
+function oneRunATrace(): UserError {
+  return new UserError({
+    code: 'BAD_ARGUMENT',
+    what: 'a trace shows one run',
+    why: 'train.seed is a list, which makes a run of each seed',
+    fix: 'leave --trace out, or give one seed: train.seed=1',
+  })
 }

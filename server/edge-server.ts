@@ -12,6 +12,7 @@ import type { TopStage } from '../shared/model/stage.js'
 import type { ServerLink, Traffic } from '../shared/protocol/link.js'
 import { PROTOCOL_VERSION, type ClientMessage, type MessageOf, type ModelCard, type ServerMessage } from '../shared/protocol/messages.js'
 import type { F32Tensor, NamedTensors } from '../shared/tensor.js'
+import { silentTrace, type Trace } from '../shared/trace.js'
 import { createOptimizer } from '../shared/train/optimizers.js'
 import { Admission } from './admission.js'
 import { Aggregation } from './aggregation.js'
@@ -45,6 +46,8 @@ export interface EdgeServerOptions {
   readonly observer: RunObserver
   readonly token: string | null
   readonly clock?: Clock
+  /** Is told what the server does when; its engine has to be given it, too. */
+  readonly trace?: Trace
 }
 
 const MOST_REFUSALS_NOTED = 1000
@@ -61,7 +64,7 @@ export class EdgeServer {
   private refusals = 0
 
   constructor(private readonly options: EdgeServerOptions) {
-    const { config, strategy, architecture } = options
+    const { config, strategy, architecture, trace = silentTrace } = options
     const clock = options.clock ?? systemClock
     const settings = roundSettings(config)
     this.observer = guardedObserver(options.observer, (error) => void this.rounds.fail(error))
@@ -74,8 +77,8 @@ export class EdgeServer {
       undivided: config.split.topology === 'centralized',
       namesFolders: config.split.topology === 'local',
     })
-    this.roster = new Roster((client, link, error) => this.giveUp(client, link, error))
-    const engine = new StepEngine({ config, architecture, top: this.top })
+    this.roster = new Roster((client, link, error) => this.giveUp(client, link, error), trace)
+    const engine = new StepEngine({ config, architecture, top: this.top, trace })
     this.adapters =
       config.split.topology === 'local'
         ? new OwnAdapters(clients, config.federation.optimizer_state)
@@ -89,6 +92,7 @@ export class EdgeServer {
       strategy,
       top: this.top,
       clock,
+      trace,
       adapter: (client) => this.adapter(client),
       onUnusable,
     })
@@ -135,14 +139,14 @@ export class EdgeServer {
     let early: [ClientMessage | ServerMessage, Traffic][] = []
     link.onTraffic((traffic, message) => {
       if (client === null && !isRefused) early.push([message, traffic])
-      else if (client !== null) this.records.traffic(client, message, traffic, this.rounds.state)
+      else if (client !== null) this.book(client, message, traffic)
     })
     link.onMessage((message) => {
       if (isRefused) return
       try {
         if (client !== null) return this.roster.linkOf(client) === link ? this.messages.receive(client, message) : undefined
         client = this.letIn(link, message)
-        if (client !== null) for (const [first, traffic] of early) this.records.traffic(client, first, traffic, this.rounds.state)
+        if (client !== null) for (const [first, traffic] of early) this.book(client, first, traffic)
         early = []
       } catch (error) {
         if (client !== null) return this.giveUp(client, link, error)
@@ -173,6 +177,11 @@ export class EdgeServer {
   connectionChanged(client: ClientId, link: ServerLink, state: 'lost' | 'back'): void {
     if (this.roster.linkOf(client) !== link) return
     this.observer.event({ event: state === 'lost' ? 'connection-lost' : 'retry', client, round: this.round })
+  }
+
+  private book(client: ClientId, message: ClientMessage | ServerMessage, traffic: Traffic): void {
+    this.roster.booked(client, traffic, message)
+    this.records.traffic(client, message, traffic, this.rounds.state)
   }
 
   /** @returns the client's id, or null if the run is over. @throws UserError why it may not join. */

@@ -16,6 +16,7 @@ import { openModel, type ModelFolder } from '../shared/model/model.node.js'
 import { serveModel } from '../shared/model/served.node.js'
 import { startAdapter, unusedLoraKeys } from '../shared/model/warm-start.node.js'
 import { digestOfFile } from '../shared/own-module.node.js'
+import { silentTrace, type Trace } from '../shared/trace.js'
 import type { CodeFile, RunGroup, Summary } from '../shared/run-records.js'
 import { compareCodeUnits } from '../shared/compare.js'
 import { bothObservers, silentObserver, type Activity, type RunObserver } from './observer.js'
@@ -39,6 +40,8 @@ export interface HostOptions {
   readonly signal?: AbortSignal | undefined
   /** Hears of a hub model's download. */
   readonly onDownload?: ((event: HubEvent) => void) | undefined
+  /** Is told what the server and its engine do when. */
+  readonly trace?: Trace | undefined
   /** Looks at what else the run needs, once its model is open and before anything is written. */
   readonly check?: (model: ModelFolder) => Promise<void>
 }
@@ -69,6 +72,7 @@ export async function hostRun({
   watcher,
   onDownload,
   signal,
+  trace = silentTrace,
   check,
 }: HostOptions): Promise<HostedRun> {
   const startedAt = new Date()
@@ -91,7 +95,7 @@ export async function hostRun({
   // Clients on this machine find their blocks prepared.
   const weights = await model.weights(new Set([...sides.top, ...sides.bottom].sort(compareCodeUnits)), signal)
   signal?.throwIfAborted()
-  const backend = openBackend(config.model.engine, { threads, lanes })
+  const backend = openBackend(config.model.engine, { threads, lanes, trace })
   const files: { close(): void }[] = []
   const closeFiles = (): void => files.forEach((file) => file.close())
   let made: RunDirectory | null = null
@@ -125,6 +129,7 @@ export async function hostRun({
       config,
       lora: lora.config,
       model: { name: model.name, revision: model.revision, digest: model.digest.model },
+      trace,
     })
     const observer = bothObservers(recorder, bothObservers(logged(log), watcher))
     doing('compiling')
@@ -139,6 +144,7 @@ export async function hostRun({
       observer,
       token,
       strategy,
+      trace,
       ...(start ? { start } : {}),
     })
     return {

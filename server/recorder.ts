@@ -8,6 +8,7 @@ import type { LoraConfig } from '../shared/model/adapter.js'
 import { writePeftAdapter } from '../shared/model/peft.node.js'
 import type { RoundLine, Summary } from '../shared/run-records.js'
 import type { NamedTensors } from '../shared/tensor.js'
+import { silentTrace, traced, type Trace } from '../shared/trace.js'
 import { cardOf } from './adapter-card.js'
 import type { RunObserver } from './observer.js'
 import type { RunDirectory } from './run-directory.js'
@@ -17,6 +18,7 @@ export interface RecorderOptions {
   readonly config: Config
   readonly lora: LoraConfig
   readonly model: { readonly name: string; readonly revision: string | null; readonly digest: string }
+  readonly trace?: Trace
 }
 
 /** An adapter that a round ended with. */
@@ -120,15 +122,17 @@ export class RunRecorder implements RunObserver {
 
   /** PEFT's layout: the adapter of all at the root, each of several in a folder of its name. */
   private write(which: 'last' | 'best', client: string | null, { round, adapter }: Ended, evalLoss: number | null = null): Promise<void> {
-    const { config, lora, model, directory } = this.options
+    const { config, lora, model, directory, trace = silentTrace } = this.options
     const root = which === 'last' ? directory.adapterDir : directory.bestAdapterDir
-    return writePeftAdapter(client === null ? root : join(root, client), {
-      lora,
-      baseModel: model.name,
-      revision: model.revision,
-      init: config.lora.init_lora_weights,
-      tensors: adapter,
-      card: cardOf({ config, model, round, adapter, client, evalLoss }),
-    })
+    const write = (): Promise<void> =>
+      writePeftAdapter(client === null ? root : join(root, client), {
+        lora,
+        baseModel: model.name,
+        revision: model.revision,
+        init: config.lora.init_lora_weights,
+        tensors: adapter,
+        card: cardOf({ config, model, round, adapter, client, evalLoss }),
+      })
+    return traced(trace, 'files', `write the ${which} adapter`, write)
   }
 }

@@ -2,8 +2,10 @@
  * @file The clients that are connected: their links, and the last answer of each, which a repeated request gets again.
  */
 import { UserError } from '../shared/errors.js'
-import type { ServerLink } from '../shared/protocol/link.js'
-import type { Activations, ServerMessage } from '../shared/protocol/messages.js'
+import type { ServerLink, Traffic } from '../shared/protocol/link.js'
+import { LinkTrace } from '../shared/protocol/link-trace.js'
+import type { Activations, ClientMessage, ServerMessage } from '../shared/protocol/messages.js'
+import { silentTrace, type Trace } from '../shared/trace.js'
 import type { ClientId } from './round-state.js'
 
 interface Connected {
@@ -22,9 +24,15 @@ interface Answer {
 
 export class Roster {
   private readonly clients = new Map<ClientId, Connected>()
+  private readonly linkTrace: LinkTrace
 
   /** @param onUndeliverable a message is larger than the link carries; a link that closes tells so itself. */
-  constructor(private readonly onUndeliverable: (client: ClientId, link: ServerLink, error: UserError) => void) {}
+  constructor(
+    private readonly onUndeliverable: (client: ClientId, link: ServerLink, error: UserError) => void,
+    trace: Trace = silentTrace,
+  ) {
+    this.linkTrace = new LinkTrace(trace)
+  }
 
   get ids(): readonly ClientId[] {
     return [...this.clients.keys()]
@@ -55,9 +63,15 @@ export class Roster {
 
   private async deliver(client: ClientId, message: ServerMessage): Promise<void> {
     const link = this.linkOf(client)
-    await link?.send(message).catch((error: unknown) => {
+    if (!link) return
+    await this.linkTrace.sent(trackOf(client), message, link.send(message)).catch((error: unknown) => {
       if (error instanceof UserError && error.code === 'MESSAGE_TOO_LARGE') this.onUndeliverable(client, link, error)
     })
+  }
+
+  /** What a message cost that crossed a client's link, for the trace. */
+  booked(client: ClientId, traffic: Traffic, message: ClientMessage | ServerMessage): void {
+    this.linkTrace.booked(trackOf(client), message, traffic)
   }
 
   /** The request of this client that is being worked on. */
@@ -95,6 +109,10 @@ export class Roster {
     this.clients.clear()
     await Promise.all(links.map((link) => farewell(link, last)))
   }
+}
+
+function trackOf(client: ClientId): string {
+  return `server network, ${client}`
 }
 
 /** The last word on a link. */

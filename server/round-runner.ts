@@ -7,6 +7,7 @@ import type { ServerLink } from '../shared/protocol/link.js'
 import type { ServerMessage } from '../shared/protocol/messages.js'
 import { derive } from '../shared/random.js'
 import type { NamedTensors } from '../shared/tensor.js'
+import { silentTrace, type Trace } from '../shared/trace.js'
 import { scheduledRate } from '../shared/train/schedule.js'
 import type { ClientAdapters } from './client-adapters.js'
 import type { Clock, RunObserver } from './observer.js'
@@ -31,6 +32,7 @@ export interface RoundRunnerOptions {
   /** Does not throw. */
   readonly observer: RunObserver
   readonly clock: Clock
+  readonly trace?: Trace
   /** The whole adapter, both halves; of a client where each has its own. */
   adapter(client: ClientId | null): NamedTensors
   /** What the client sent cannot be used, or the engine failed on it. */
@@ -258,16 +260,20 @@ export class RoundRunner {
     const { lr_scheduler_type: type, learning_rate: learningRate, warmup_ratio: warmupRatio } = config.train
     const positions = config.federation.num_rounds * localSteps
     const rate = scheduledRate({ type, learningRate, warmupRatio, positions }, (round - 1) * localSteps + step)
+    const end = (this.options.trace ?? silentTrace).begin('server', 'optimizer', { round, step })
     const { gradNorm, tokens } = engine.step(step, clients, rate)
+    end()
     // Sequential and replicated: the norm stands in the client's own line.
     if (config.federation.top === 'joint') records.topStep({ round, attempt, step, tokens, rate, gradNorm })
   }
 
   private merge({ replies, missing }: Extract<RoundEffect, { type: 'merge' }>): void {
-    const { adapters, top, records, observer } = this.options
+    const { adapters, top, records, observer, trace = silentTrace } = this.options
     const { round } = this.current
+    const end = trace.begin('server', 'aggregate', { round, replies: replies.length })
     const { changed, merged } = adapters.endRound(round, replies)
     top?.endRound(merged)
+    end()
     records.merged(round, replies.length, missing)
     const told = changed.map(async (client) => observer.adapter(round, this.options.adapter(client), client))
     void Promise.all(told).then(() => this.dispatch({ type: 'merged' }))

@@ -9,6 +9,7 @@ import { cutOfRun, loraOfRun, modelCardOf, type LoadedModel } from '../shared/mo
 import type { ServedModel } from '../shared/model/served.node.js'
 import { openTop, type TopStage } from '../shared/model/stage.js'
 import type { NamedTensors } from '../shared/tensor.js'
+import type { Trace } from '../shared/trace.js'
 import { EdgeServer } from './edge-server.js'
 import type { Clock, RunObserver } from './observer.js'
 import { loadStrategy } from './strategy/own.js'
@@ -30,6 +31,7 @@ export interface ServerSetup {
   /** Starts from this adapter in place of a fresh one. */
   readonly start?: NamedTensors
   readonly clock?: Clock
+  readonly trace?: Trace
 }
 
 export interface StartedServer {
@@ -72,6 +74,7 @@ export async function startServer(setup: ServerSetup): Promise<StartedServer> {
     token: setup.token,
     ...(setup.files ? { files: setup.files } : {}),
     ...(setup.clock ? { clock: setup.clock } : {}),
+    ...(setup.trace ? { trace: setup.trace } : {}),
   })
   return {
     server,

@@ -8,6 +8,7 @@ import type { TopBatch } from '../shared/model/stage.js'
 import { codecByName } from '../shared/protocol/codec/index.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
 import { finiteOrNull } from '../shared/train/metrics.js'
+import { silentTrace, type EndSpan, type Trace } from '../shared/trace.js'
 import { readActivations } from './inbox.js'
 import { invalid } from './invalid.js'
 import type { ClientId } from './round-state.js'
@@ -18,6 +19,7 @@ export interface StepEngineOptions {
   readonly architecture: Architecture
   /** null where clients hold the whole model. */
   readonly top: TopTrainer | null
+  readonly trace?: Trace
 }
 
 /** Which micro-batch of a round. */
@@ -53,7 +55,11 @@ export class StepEngine {
   /** Of the steps that have begun: all micro-batches of one are divided by the same. */
   private readonly normalizers = new Map<string, number>()
 
-  constructor(private readonly options: StepEngineOptions) {}
+  private readonly trace: Trace
+
+  constructor(private readonly options: StepEngineOptions) {
+    this.trace = options.trace ?? silentTrace
+  }
 
   /** Forgets what the last round left. */
   startRound(): void {
@@ -80,9 +86,10 @@ export class StepEngine {
   compute(place: MicroBatch): Promise<boolean> {
     const key = microKey(place)
     const given = this.waiting.get(key) ?? unreachable(`micro-batch ${key} is gone`)
-    return this.enqueue(async () => {
+    const { client, round, attempt, step, micro } = place
+    const endWait = this.trace.begin('server queue', `queued: ${client}`, { round, step, micro })
+    const work = async (): Promise<boolean> => {
       if (this.waiting.get(key) !== given) return false
-      const { client, round, attempt, step, micro } = place
       const { train, transport } = this.options.config
       const { batch, normalizer } = given
       const mask = { seed: train.seed, client, round, step, micro }
@@ -102,17 +109,20 @@ export class StepEngine {
       })
       if (micro + 1 === train.gradient_accumulation_steps) this.closeClientStep(place, normalizer)
       return true
-    })
+    }
+    return this.enqueue(endWait, () => this.trace.beginStep('server', `top: ${client}`, { round, step, micro }), work)
   }
 
   /** The loss of a held-out batch. @throws UserError MESSAGE_INVALID at once if it cannot be read. */
   evaluate(message: MessageOf<'activations'>): Promise<MessageOf<'loss'>> {
     const batch = this.read(message)
     const { round, attempt, step, micro } = message
-    return this.enqueue(async () => {
+    const endWait = this.trace.begin('server queue', 'queued: evaluation', { round, step })
+    const work = async (): Promise<MessageOf<'loss'>> => {
       const nll = await this.top().evaluate(batch)
       return { type: 'loss', round, attempt, step, micro, nll: finiteOrNull(nll), tokens: batch.targets.data.length }
-    })
+    }
+    return this.enqueue(endWait, () => this.trace.begin('server', 'evaluate', { round, step }), work)
   }
 
   /** Hands out a computed answer, once. */
@@ -166,8 +176,16 @@ export class StepEngine {
     return this.options.top ?? unreachable('a run where clients hold the whole model has no top')
   }
 
-  private enqueue<Result>(work: () => Promise<Result>): Promise<Result> {
-    const result = this.queue.then(work)
+  private enqueue<Result>(endWait: EndSpan, begin: () => EndSpan, work: () => Promise<Result>): Promise<Result> {
+    const result = this.queue.then(async () => {
+      endWait()
+      const end = begin()
+      try {
+        return await work()
+      } finally {
+        end()
+      }
+    })
     // Whoever asked hears of an error; the next in the queue must not.
     this.queue = result.then(
       () => {},

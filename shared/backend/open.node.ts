@@ -17,7 +17,7 @@ const ENGINES: Readonly<Record<string, (options: EngineOptions) => Backend>> = {
   reference: referenceBackend,
 }
 
-export type EngineOptions = Pick<OnnxOptions, 'threads' | 'lanes' | 'spinning'>
+export type EngineOptions = Pick<OnnxOptions, 'threads' | 'lanes' | 'spinning' | 'trace'>
 
 /**
  * Opens an engine. Nothing is loaded before its first `compile`, which throws ENGINE_UNAVAILABLE if it cannot be.

@@ -10,11 +10,19 @@ import { byName, findOp } from '../graph/graph.js'
 import { NdArray } from '../graph/ndarray.js'
 import { ops } from '../graph/ops/index.js'
 import { f32, i32, type Tensor } from '../tensor.js'
+import { epochMicros, silentTrace, type Trace } from '../trace.js'
 import { isHandle, type Backend, type CompileOptions, type Handle, type Program, type Results, type RunOptions } from './backend.js'
 import { bindInputs } from './bindings.js'
 import type { WeightStore } from './weights.js'
 
-export function referenceBackend(): Backend {
+interface ReferenceOptions {
+  /** Computes in the caller's thread, whatever they are. */
+  readonly threads?: number
+  /** Is told what ran when; a program has this thread to itself, so the time that passes is what it takes. */
+  readonly trace?: Trace
+}
+
+export function referenceBackend({ trace = silentTrace }: ReferenceOptions = {}): Backend {
   const kept = new Map<number, NdArray>()
   let lastHandle = 0
 
@@ -31,6 +39,7 @@ export function referenceBackend(): Backend {
       return {
         async run(inputs: Readonly<Record<string, Tensor | Handle>>, options: RunOptions = {}): Promise<Results> {
           const arrays = new Map<string, NdArray>()
+          const startMicros = epochMicros()
           for (const [key, value] of Object.entries(inputs)) {
             if (isHandle(value) && value.lane !== lane)
               throw new Error(`${name}: input ${key} is a handle of lane ${value.lane}, and this program is in lane ${lane}`)
@@ -47,6 +56,8 @@ export function referenceBackend(): Backend {
             results[key] = options.keep?.includes(key) ? keep(array, lane) : round(array, graph.values[id].dtype)
           }
           return results
+          const endMicros = epochMicros()
+          trace.ran(lane, name, { startMicros, endMicros, processorMicros: endMicros - startMicros })
         },
         async dispose() {},
       }

@@ -19,7 +19,10 @@ export interface Link<Outgoing, Incoming> {
   onMessage(listener: (message: Incoming) => void): void
   /** Called once, whichever end closed it. After it nothing arrives. `error`: what went wrong, or null if an end just was through. */
   onClose(listener: (reason: string, error: UserError | null) => void): void
-  /** What each message cost, both directions: a sent one before its `send` resolves, a received one before it is delivered. */
+  /**
+   * What each message cost, both directions: a sent one before its `send` resolves, a received one before it is delivered. All listeners are told,
+   * and what comes before the first is kept for it.
+   */
   onTraffic(listener: (traffic: Traffic, message: Outgoing | Incoming) => void): void
   /** At once: what the other end does not hold yet is given up, so await `send` first. `error` is handed to the other end. */
   close(reason: string, error?: UserError): Promise<void>

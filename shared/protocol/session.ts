@@ -147,7 +147,7 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
   }
 
   onTraffic(listener: (traffic: Traffic, message: Outgoing | Incoming) => void): void {
-    this.traffic.set(listener)
+    this.traffic.add(listener)
   }
 
   async close(reason: string, error?: UserError): Promise<void> {
@@ -241,21 +241,27 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
   }
 }
 
-/** A listener that gets what came before it was set. */
+/** Listeners, of whom the first gets what came before it. */
 class LateListener<Arguments extends readonly unknown[]> {
-  private listener: ((...args: Arguments) => void) | null = null
+  private listeners: ((...args: Arguments) => void)[] = []
   private waiting: Arguments[] = []
 
+  /** In place of those before. */
   set(listener: (...args: Arguments) => void): void {
-    this.listener = listener
+    this.listeners = []
+    this.add(listener)
+  }
+
+  add(listener: (...args: Arguments) => void): void {
+    this.listeners.push(listener)
     const waiting = this.waiting
     this.waiting = []
     for (const args of waiting) listener(...args)
   }
 
   call(...args: Arguments): void {
-    if (this.listener) this.listener(...args)
-    else this.waiting.push(args)
+    for (const listener of this.listeners) listener(...args)
+    if (this.listeners.length === 0) this.waiting.push(args)
   }
 }
 

@@ -8,12 +8,14 @@ import type * as Runtime from 'onnxruntime-common'
 import type { InferenceSession, OnnxValue, Tensor as OrtTensor } from 'onnxruntime-common'
 import { unreachable } from '../../errors.js'
 import type { Tensor } from '../../tensor.js'
+import { EngineClock } from './engine-clock.node.js'
 import type { Answer, Call, Feed, Reply, Request, WorkerSetup } from './worker-messages.js'
 
 type Engine = typeof Runtime
 
 const port = parentPort ?? unreachable('the worker has no parent')
 const setup = workerData as WorkerSetup
+const clock = setup.traced ? new EngineClock() : null
 const sessions = new Map<number, InferenceSession>()
 const kept = new Map<number, OrtTensor>()
 const EMPTY: Answer = { tensors: {}, shapes: {} }
@@ -35,8 +37,10 @@ async function answer(request: Request): Promise<Answer> {
   switch (request.type) {
     case 'compile': {
       const { InferenceSession } = await loadEngine()
+      const stop = clock?.start()
       sessions.set(request.program, await InferenceSession.create(request.bytes, sessionOptions(request)))
-      return EMPTY
+      clock?.findThreads()
+      return { ...EMPTY, ...stop?.() }
     }
     case 'run':
       return await run(request)
@@ -89,7 +93,9 @@ async function run({ program, feeds, returns, keeps }: Extract<Request, { type: 
   const inputs = Object.fromEntries(Object.entries(feeds).map(([name, feed]) => [name, runtimeTensor(engine, feed)]))
   const names = new Set([...returns, ...keeps.map(({ name }) => name)])
   // With no name at all, the runtime would return every output.
+  const stop = clock?.start()
   const results = names.size > 0 ? await session.run(inputs, [...names]) : {}
+  const times = stop?.()
   const shapes: Record<string, readonly number[]> = {}
   const kinds = new Set(keeps.map(({ name }) => name))
   for (const { name, id } of keeps) {
@@ -98,7 +104,7 @@ async function run({ program, feeds, returns, keeps }: Extract<Request, { type: 
     shapes[name] = value.dims
   }
   const tensors = Object.fromEntries(returns.map((name) => [name, hostTensor(tensorOf(results[name], name), kinds.has(name))]))
-  return { tensors, shapes }
+  return { tensors, shapes, ...times }
 }
 
 function runtimeTensor({ Tensor }: Engine, feed: Feed): OrtTensor {

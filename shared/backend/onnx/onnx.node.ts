@@ -5,6 +5,7 @@ import type { TransferListItem } from 'node:worker_threads'
 import { unreachable } from '../../errors.js'
 import { graphInputs, type Graph } from '../../graph/data.js'
 import type { Tensor } from '../../tensor.js'
+import { silentTrace, type Trace } from '../../trace.js'
 import { isHandle, type Backend, type CompileOptions, type Handle, type Program, type Results, type RunOptions } from '../backend.js'
 import { bindInputs } from '../bindings.js'
 import type { WeightStore } from '../weights.js'
@@ -26,14 +27,16 @@ export interface OnnxOptions {
   readonly inlineLimitBytes?: number
   /** Prefix of profiles that ONNX Runtime writes, one for each program, when it is disposed. */
   readonly profile?: string
+  /** Is told what ran when, and what it took. */
+  readonly trace?: Trace
 }
 
 /**
  * Nothing is loaded or started before the first `compile`. Its threads keep the process alive only while a call is pending.
  */
 export function onnxBackend(options: OnnxOptions): Backend {
-  const { threads, spinning = false, profile = null } = options
-  const setup = { engine: 'onnxruntime-node', threads, spinning, profile }
+  const { threads, spinning = false, profile = null, trace = silentTrace } = options
+  const setup = { engine: 'onnxruntime-node', threads, spinning, profile, traced: trace.isOn }
   const lanes = Array.from({ length: options.lanes }, (_, index) => new WorkerLane(index, setup))
   const live = new Map<number, WorkerLane>()
   const cleanups = new Set<() => Promise<void>>()
@@ -54,10 +57,11 @@ export function onnxBackend(options: OnnxOptions): Backend {
       const model = lowerGraph(graph, name, (weight) => placed.content.get(weight)!)
       const inputs = [...graphInputs(graph).keys()]
       try {
-        await lane.call({ type: 'compile', program, bytes: model.bytes, folder: placed.folder, prepack }, [
+        const { times } = await lane.call({ type: 'compile', program, bytes: model.bytes, folder: placed.folder, prepack }, [
           model.bytes.buffer as ArrayBuffer,
         ])
       } catch (error) {
+        if (times) trace.ran(lane.index, `compile ${name}`, times)
         throw error instanceof Error && error.name === 'Error' ? new Error(`${name}: ${error.message}`, { cause: error }) : error
       }
 
@@ -85,10 +89,11 @@ export function onnxBackend(options: OnnxOptions): Backend {
         const keeps = wanted.filter(([key]) => keep.includes(key)).map(([key, output]) => ({ key, name: output, id: ++lastHandle }))
         const returns = new Map(wanted.filter(([key]) => !keep.includes(key)))
         const request = { type: 'run', program, feeds, keeps, returns: [...new Set(returns.values())] } as const
-        const { tensors, shapes } = await lane.call(request, moved).catch((error: Error) => {
+        const { tensors, shapes, times } = await lane.call(request, moved).catch((error: Error) => {
           throw new Error(`${name}: ${error.message}`, { cause: error })
         })
         const results: Record<string, Tensor | Handle> = {}
+        if (times) trace.ran(lane.index, name, times)
         for (const [key, output] of returns) results[key] = tensors[output]!
         for (const { key, name: output, id } of keeps) {
           live.set(id, lane)

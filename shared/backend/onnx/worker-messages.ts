@@ -2,6 +2,7 @@
  * @file What the backend and its workers say to each other.
  */
 import type { Tensor } from '../../tensor.js'
+import type { RunTimes } from '../../trace.js'
 
 /** What a worker is started with. */
 export interface WorkerSetup {
@@ -13,6 +14,8 @@ export interface WorkerSetup {
   readonly spinning: boolean
   /** Prefix of the files that ONNX Runtime's profiler writes, or null for none. */
   readonly profile: string | null
+  /** Whether answers are to say when a program ran and what it took. */
+  readonly traced: boolean
 }
 
 export type Feed = { readonly kind: 'tensor'; readonly tensor: Tensor } | { readonly kind: 'handle'; readonly id: number }
@@ -44,6 +47,8 @@ export type Request =
 export interface Answer {
   readonly tensors: Readonly<Record<string, Tensor>>
   readonly shapes: Readonly<Record<string, readonly number[]>>
+  /** Of `compile` and `run`, in a worker that is traced. */
+  readonly times?: RunTimes
 }
 
 export interface Call {
