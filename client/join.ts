@@ -7,13 +7,14 @@ import type { ClientLink, Traffic } from '../shared/protocol/link.js'
 import { PROTOCOL_VERSION, type MessageOf, type Part } from '../shared/protocol/messages.js'
 import { CODECS } from '../shared/protocol/codec/index.js'
 import { checkSameModel, cutOfRun, loraOfRun, weightsOfSides, type LoadedModel } from '../shared/model/loaded.js'
-import { openBottom, openTop, type StageSetting } from '../shared/model/stage.js'
+import type { StageSetting } from '../shared/model/stage.js'
+import { stagesInLane, type Stages } from '../shared/model/stages.js'
 import type { Trace } from '../shared/trace.js'
 import type { ClientData } from './data.js'
 import type { FileSource } from './file-requests.js'
 import { splitWorker, wholeWorker } from './steps.js'
 import type { MomentsStore } from './round.js'
-import { train, type TrainerEvent } from './trainer.js'
+import { train, type Around, type TrainerEvent } from './trainer.js'
 
 /** A model that can hand out its weights. */
 export interface ClientModel extends LoadedModel {
@@ -24,13 +25,16 @@ export interface JoinOptions<Model extends ClientModel> {
   readonly client: string
   readonly link: ClientLink
   readonly backend: Backend
-  /** Worker of the backend that this client's programs live in. */
-  readonly lane: number
+  /** Worker of the backend that this client's programs live in; 0 unless given. */
+  readonly lane?: number
+  /** Programs that it shares with other clients of this process, in place of some of its own in a lane. */
+  readonly stages?: Stages
   /** @param files the model's files at the server, for a client that lacks them */
   openModel(welcome: MessageOf<'welcome'>, files: FileSource): Promise<Model>
   openData(welcome: MessageOf<'welcome'>, model: Model): Promise<ClientData>
   readonly moments: MomentsStore
   readonly onEvent?: (event: TrainerEvent) => void
+  readonly around?: Around
   /** Hears what each message cost. */
   readonly onTraffic?: (traffic: Traffic) => void
   /** Is told what the client does when; its engine has to be given it, too. */
@@ -42,11 +46,13 @@ export function joinRun<Model extends ClientModel>({
   client,
   link,
   backend,
-  lane,
+  lane = 0,
+  stages = stagesInLane(lane),
   openModel,
   openData,
   moments,
   onEvent,
+  around,
   onTraffic,
   trace,
 }: JoinOptions<Model>): Promise<void> {
@@ -55,6 +61,7 @@ export function joinRun<Model extends ClientModel>({
     link,
     moments,
     ...(onEvent ? { onEvent } : {}),
+    ...(around ? { around } : {}),
     ...(onTraffic ? { onTraffic } : {}),
     ...(trace ? { trace } : {}),
     async equip(welcome, server, watch) {
@@ -64,20 +71,19 @@ export function joinRun<Model extends ClientModel>({
       const names = weightsOfSides(model.definition, layer).bottom
       checkSameModel(model, welcome.model, names)
       const data = await openData(welcome, model)
-      const setting: StageSetting = {
+      const setting: Omit<StageSetting, 'lane'> = {
         backend,
         model: model.definition,
         weights: await model.weights(names),
         lora: loraOfRun(model, config.lora).setting,
         smoothing: config.train.label_smoothing_factor,
         recomputeAll: config.train.gradient_checkpointing,
-        lane,
       }
       const codecs = { activations: config.transport.activation_codec, gradients: config.transport.gradient_codec }
       const worker =
         layer === null
-          ? wholeWorker(await openTop(setting, null), watch)
-          : splitWorker(await openBottom(setting, layer), server, codecs, watch)
+          ? wholeWorker(await stages.whole(setting), watch)
+          : splitWorker(await stages.bottom(setting, layer), server, codecs, watch)
       return { data, worker }
     },
   })

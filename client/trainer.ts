@@ -26,10 +26,15 @@ export interface TrainerOptions {
   equip(welcome: MessageOf<'welcome'>, server: Exchange & { readonly files: FileSource }, watch: Stopwatch): Promise<Equipment>
   readonly moments: MomentsStore
   readonly onEvent?: (event: TrainerEvent) => void
+  /** Begins each piece of work, now or when its turn comes. Without it: at once. */
+  readonly around?: Around
   /** Hears what each message cost. */
   readonly onTraffic?: (traffic: Traffic) => void
   readonly trace?: Trace
 }
+
+/** Does a client's work, with what has to come before and after it. Another client's work may go on meanwhile. */
+export type Around = (work: 'round' | 'evaluation', task: () => Promise<void>) => Promise<void>
 
 export type TrainerEvent =
   | { readonly kind: 'welcome'; readonly run: string; readonly welcome: MessageOf<'welcome'> }
@@ -87,12 +92,12 @@ class Trainer {
       case 'welcome':
         return this.begin(() => this.equip(message))
       case 'round-start':
-        return this.begin(() => {
+        return this.beginPiece('round', () => {
           this.options.onEvent?.({ kind: 'round', round: message.round, steps: message.steps })
           return makeRound(this.contextOf(message), message)
         })
       case 'evaluate':
-        return this.begin(() => {
+        return this.beginPiece('evaluation', () => {
           this.options.onEvent?.({ kind: 'evaluate', round: message.round })
           return makeEvaluation(this.contextOf({ round: message.round, steps: 0 }), message)
         })
@@ -117,6 +122,15 @@ class Trainer {
       default:
         return unreachable(`server message ${JSON.stringify(message)}`)
     }
+  }
+
+  private beginPiece(kind: 'round' | 'evaluation', work: () => Promise<void>): void {
+    const { around } = this.options
+    const current = async (): Promise<void> => {
+      this.requests.checkCurrent() // the server may have gone on while it waited for its turn
+      await work()
+    }
+    this.begin(around ? () => around(kind, current) : work)
   }
 
   /** Runs one piece of work after the last, which is given up. */

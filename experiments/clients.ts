@@ -4,9 +4,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { createWriteStream } from 'node:fs'
 import { join } from 'node:path'
-import { openData } from '../client/equipment.node.js'
 import { helloOf, joinRun, memoryMoments } from '../client/join.js'
-import { loadClientRows } from '../datasets/load.js'
 import { linkLimits } from '../server/door.js'
 import type { HostedRun } from '../server/host.js'
 import { isOwnModule } from '../shared/config/own-path.js'
@@ -15,6 +13,7 @@ import { ERROR_CODES, UserError, type ErrorCode } from '../shared/errors.js'
 import { memoryLinkPair } from '../shared/protocol/memory-link.js'
 import type { TraceFile } from '../shared/trace-file.node.js'
 import { packageRoot, packageVersion } from '../shared/version.node.js'
+import { simulate } from './simulation.js'
 
 /** How long a client may take to end its step. */
 const KILL_AFTER_MS = 10_000
@@ -35,33 +34,33 @@ export interface ClientSetup {
   readonly trace?: TraceFile | undefined
 }
 
-/** In this process, one engine lane each as far as lanes go round; lane 0 is the server's. */
+/** In this process, with programs and a data set that they share. */
 export function memoryClients({ config, hosted, trace }: ClientSetup): RunningClients {
   const { model, backend, weights, started } = hosted
   const count = clientCount(config)
+  const simulation = simulate(config, hosted)
   const clients = Array.from({ length: count }, async (_, index) => {
     const client = `client-${index}`
     const part = { index, count }
     const hello = helloOf({ client, token: null, part, ownData: false, engine: backend.name, software: `cutlayer ${packageVersion()}` })
     const pair = memoryLinkPair({ hello, limits: linkLimits(config) })
     started.server.attach(pair.server)
+    const { openData, around } = simulation.client(client, index)
     await joinRun({
       client,
       link: pair.client,
       backend,
-      lane: index + 1,
+      stages: simulation.stages,
       ...(trace ? { trace: trace.trace } : {}),
       moments: memoryMoments(),
       openModel: async () => ({ ...model, weights: async () => weights }),
-      async openData(welcome) {
-        const choice = { client, ownFile: null, datasetFile: datasetFileOf(config), part, trustsConfigPaths: true }
-        return (await openData(welcome, model, choice, loadClientRows)).data
-      },
+      openData,
+      around,
     })
   })
   const settled = Promise.allSettled(clients)
   // The server has closed their links, which ends them.
-  return { ended: Promise.all(clients).then(() => {}), settled, stop: () => settled.then(() => {}) }
+  return { ended: Promise.all(clients).then(() => {}), settled, stop: () => settled.then(() => simulation.dispose()) }
 }
 
 /** Whoever starts a run names its data set: its clients may run that file. */

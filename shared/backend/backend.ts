@@ -48,10 +48,14 @@ export interface Program {
 
 export interface Backend {
   readonly name: 'onnx' | 'tfjs' | 'reference'
+  /** How many programs may run at the same time. */
+  readonly lanes: number
   compile(graph: Graph, weights: WeightStore, options: CompileOptions): Promise<Program>
   read(handle: Handle): Promise<Tensor>
   /** Frees what handles hold. A handle may be disposed once. */
   release(handles: readonly Handle[]): Promise<void>
+  /** Calls that a lane was given and has not answered: what comes next waits for them. */
+  queued(lane: number): number
   /** Handles kept and not yet released, over all lanes. */
   liveHandles(): number
   dispose(): Promise<void>

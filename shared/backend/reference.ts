@@ -34,6 +34,7 @@ export function referenceBackend({ trace = silentTrace }: ReferenceOptions = {})
 
   return {
     name: 'reference',
+    lanes: 1,
     async compile(graph: Graph, weights: WeightStore, { name, lane = 0 }: CompileOptions): Promise<Program> {
       const frozen = await readWeights(graph, weights)
       return {
@@ -68,6 +69,8 @@ export function referenceBackend({ trace = silentTrace }: ReferenceOptions = {})
     async release(handles) {
       for (const handle of handles) if (!kept.delete(handle.id)) unreachable(`handle ${handle.id} was released twice`)
     },
+    // A program has been run by the time that anyone can ask.
+    queued: () => 0,
     liveHandles: () => kept.size,
     async dispose() {
       kept.clear()

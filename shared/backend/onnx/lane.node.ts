@@ -24,6 +24,11 @@ export class WorkerLane {
     private readonly setup: WorkerSetup,
   ) {}
 
+  /** Calls that are not answered yet. */
+  get queued(): number {
+    return this.pending.size
+  }
+
   /**
    * @throws UserError ENGINE_UNAVAILABLE if the engine cannot be loaded; Error with the runtime's own words for anything else it
    *   reports, and for a worker that died before it answered.

@@ -47,6 +47,7 @@ export function onnxBackend(options: OnnxOptions): Backend {
 
   return {
     name: 'onnx',
+    lanes: lanes.length,
 
     async compile(graph: Graph, weights: WeightStore, { name, lane: index = 0, prepack = false }: CompileOptions): Promise<Program> {
       if (graph.outputs.size === 0) return emptyProgram(graph, name)
@@ -125,6 +126,8 @@ export function onnxBackend(options: OnnxOptions): Backend {
       }
       await Promise.all([...byLane].map(([lane, ids]) => lane.call({ type: 'release', ids })))
     },
+
+    queued: (lane) => lanes[lane % lanes.length].queued,
 
     liveHandles: () => live.size,
 
