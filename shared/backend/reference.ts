@@ -39,8 +39,8 @@ export function referenceBackend({ trace = silentTrace }: ReferenceOptions = {})
       const frozen = await readWeights(graph, weights)
       return {
         async run(inputs: Readonly<Record<string, Tensor | Handle>>, options: RunOptions = {}): Promise<Results> {
-          const arrays = new Map<string, NdArray>()
           const startMicros = epochMicros()
+          const arrays = new Map<string, NdArray>()
           for (const [key, value] of Object.entries(inputs)) {
             if (isHandle(value) && value.lane !== lane)
               throw new Error(`${name}: input ${key} is a handle of lane ${value.lane}, and this program is in lane ${lane}`)
@@ -56,9 +56,9 @@ export function referenceBackend({ trace = silentTrace }: ReferenceOptions = {})
             const array = values[id]
             results[key] = options.keep?.includes(key) ? keep(array, lane) : round(array, graph.values[id].dtype)
           }
-          return results
           const endMicros = epochMicros()
           trace.ran(lane, name, { startMicros, endMicros, processorMicros: endMicros - startMicros })
+          return results
         },
         async dispose() {},
       }

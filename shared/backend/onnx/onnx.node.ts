@@ -61,8 +61,8 @@ export function onnxBackend(options: OnnxOptions): Backend {
         const { times } = await lane.call({ type: 'compile', program, bytes: model.bytes, folder: placed.folder, prepack }, [
           model.bytes.buffer as ArrayBuffer,
         ])
-      } catch (error) {
         if (times) trace.ran(lane.index, `compile ${name}`, times)
+      } catch (error) {
         throw error instanceof Error && error.name === 'Error' ? new Error(`${name}: ${error.message}`, { cause: error }) : error
       }
 
@@ -93,8 +93,8 @@ export function onnxBackend(options: OnnxOptions): Backend {
         const { tensors, shapes, times } = await lane.call(request, moved).catch((error: Error) => {
           throw new Error(`${name}: ${error.message}`, { cause: error })
         })
-        const results: Record<string, Tensor | Handle> = {}
         if (times) trace.ran(lane.index, name, times)
+        const results: Record<string, Tensor | Handle> = {}
         for (const [key, output] of returns) results[key] = tensors[output]!
         for (const { key, name: output, id } of keeps) {
           live.set(id, lane)
