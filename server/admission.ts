@@ -67,14 +67,18 @@ export class Admission {
         why: `this run has ${this.rules.clients} client(s): ${[...this.parts.keys()].join(', ')}`,
         fix: 'join under one of these ids to take its place, or raise federation.num_clients',
       })
-    const alike = [...this.parts.keys()].find((other) => other !== client && other.toLowerCase() === client.toLowerCase())
-    if (this.rules.namesFolders && alike !== undefined && !this.parts.has(client))
+    const alike = this.rules.namesFolders && !this.parts.has(client) ? this.differingInCase(client) : undefined
+    if (alike !== undefined)
       throw new UserError({
         code: 'CLIENT_ID_IN_USE',
         what: `client ${client} cannot join`,
         why: `${alike} is in the run, and the folders of their adapters would differ only in case`,
         fix: 'give it an id that differs in more',
       })
+  }
+
+  private differingInCase(client: ClientId): ClientId | undefined {
+    return [...this.parts.keys()].find((other) => other !== client && other.toLowerCase() === client.toLowerCase())
   }
 
   private partFor({ own_data, part }: MessageOf<'hello'>): Part | null {

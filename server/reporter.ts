@@ -36,11 +36,17 @@ const DOING: Readonly<Record<Exclude<Activity['doing'], 'training'>, (clients: s
 /** More are counted, not named. */
 const MOST_NAMES = 2
 
+/** Of more clients a person hears how many have joined, a tenth of them at a time, and not which. */
+const MOST_TOLD = 20
+
 export class RunReporter implements RunObserver {
   private bar: Progress | null = null
   /** Whether the bar counts steps; before the first it only has words. */
   private isTraining = false
   private steps = 0
+  private joined = 0
+  /** What the bar was made for. */
+  private shown: Activity['doing'] | null = null
 
   private readonly downloads: (event: HubEvent) => void
 
@@ -77,8 +83,18 @@ export class RunReporter implements RunObserver {
   }
 
   event(event: RunEvent): void {
-    const show = SHOWN[event.event]
-    if (show) this.context.event({ ...event }, show(event))
+    const text = event.event === 'join' ? this.joinText(event) : SHOWN[event.event]?.(event)
+    // Scripts are told of everyone.
+    if (text !== undefined && (text !== null || this.context.format === 'json')) this.context.event({ ...event }, text ?? '')
+  }
+
+  /** null: nothing worth a line. */
+  private joinText(event: RunEvent): string | null {
+    this.joined++
+    const clients = clientCount(this.config)
+    if (clients <= MOST_TOLD) return SHOWN.join(event)
+    const isDue = this.joined === clients || this.joined % Math.ceil(clients / 10) === 0
+    return isDue ? `${this.joined} of ${clients} clients have joined` : null
   }
 
   step({ client, round, loss }: StepLine): void {
@@ -91,9 +107,14 @@ export class RunReporter implements RunObserver {
     if (doing === 'training') return this.startBar()
     const text = DOING[doing](clients.length > MOST_NAMES ? `${clients.length} clients` : clients.join(', '), round)
     if (this.isTraining) return this.bar?.update(this.steps, text)
-    this.bar?.finish()
-    this.bar = this.context.progress(text, 0)
-    this.bar.update(0)
+    const total = clientCount(this.config)
+    const isCounting = doing === 'gathering' && total > MOST_TOLD
+    if (!isCounting || this.shown !== doing) {
+      this.bar?.finish()
+      this.bar = isCounting ? this.context.progress('clients that are ready', total) : this.context.progress(text, 0)
+      this.shown = doing
+    }
+    this.bar?.update(isCounting ? Math.max(0, this.joined - clients.length) : 0)
   }
 
   private startBar(): void {

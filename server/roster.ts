@@ -103,6 +103,11 @@ export class Roster {
     this.sendAnswer(client, connected.answered)
   }
 
+  /** Forgets the answers of a round that is over: nobody asks for them again, and each may be as large as a batch's activations. */
+  forgetAnswers(): void {
+    for (const connected of this.clients.values()) connected.answered = null
+  }
+
   /** Says the last word to every client and closes its link; a client that cannot be reached keeps no other waiting. */
   async dismiss(last: Farewell): Promise<void> {
     const links = [...this.clients.values()].map(({ link }) => link)

@@ -4,7 +4,7 @@
 import type { Activity } from './observer.js'
 import { unreachable } from '../shared/errors.js'
 import { compareCodeUnits } from '../shared/compare.js'
-import type { ClientId, Participant, RoundSettings, RoundState } from './round-state.js'
+import type { ClientId, Member, Participant, RoundSettings, RoundState } from './round-state.js'
 import { owesMicroBatch, owesStep } from './round-steps.js'
 
 interface InRound {
@@ -16,10 +16,19 @@ interface InRound {
 /** Clients that are connected and have their model and data, in id order. */
 export function readyClients(state: RoundState): ClientId[] {
   return [...state.members]
-    .filter(([, { present, counts }]) => present && counts !== null)
+    .filter(([, member]) => isReady(member))
     .map(([id]) => id)
     .sort(compareCodeUnits)
 }
+
+/** How many those are. */
+export function readyCount({ members }: RoundState): number {
+  let count = 0
+  for (const member of members.values()) if (isReady(member)) count++
+  return count
+}
+
+const isReady = ({ present, counts }: Member): boolean => present && counts !== null
 
 /** Whether something names the round that is under way. */
 export function isCurrent(state: RoundState, event: { readonly round: number; readonly attempt: number }): boolean {

@@ -210,6 +210,7 @@ export class RoundRunner {
         return this.merge(effect)
       case 'round-over': {
         const { train_loss, eval_loss } = records.roundOver(round, attempt, effect.isUnevaluated)
+        roster.forgetAnswers()
         for (const client of roster.ids) roster.send(client, { type: 'round-end', round, attempt, train_loss, eval_loss })
         return
       }

@@ -19,7 +19,7 @@ import type {
   Transition,
 } from './round-state.js'
 import { beginStop, stopWhenDue } from './round-stop.js'
-import { isCurrent, owesAdapter, readyClients, stepsOfClient } from './round-queries.js'
+import { isCurrent, owesAdapter, readyClients, readyCount, stepsOfClient } from './round-queries.js'
 import { computed, openSteps, received, roundOverdue, skipped, stepOverdue, stepsOf, takeOut, update, type Steps } from './round-steps.js'
 
 export function initialRounds(): RoundState {
@@ -183,9 +183,10 @@ function endRound(settings: RoundSettings, selection: Selection, state: RoundSta
 /** Starts the run, or the next round, once enough clients are there. A run needs `minAvailable` to begin, and goes on with fewer. */
 function gather(settings: RoundSettings, selection: Selection, state: RoundState): Transition {
   if (state.phase.kind !== 'gathering') return { state, effects: [] }
+  // Counted first: of a thousand clients each comes here, and putting them in order takes longer.
+  if (!state.started && readyCount(state) < settings.minAvailable) return { state, effects: [] }
   const ready = readyClients(state)
   if (!state.started) {
-    if (ready.length < settings.minAvailable) return { state, effects: [] }
     const localSteps = Math.max(...ready.map((id) => ownSteps(settings, state.members.get(id)!)))
     return evaluate(settings, selection, { ...state, started: true, localSteps })
   }

@@ -62,8 +62,20 @@ export function cutOfRun({ architecture: { layers } }: Pick<LoadedModel, 'archit
   return split.cut_layer
 }
 
+type Sides = Readonly<Record<'bottom' | 'top', readonly string[]>>
+
+/** Every simulated client asks, and the graph takes a while to write. */
+const knownSides = new WeakMap<ModelDefinition, Map<number | null, Sides>>()
+
 /** Names of the weights that each side of a cut needs; a tied head needs the embedding too. */
-export function weightsOfSides(definition: ModelDefinition, layer: number | null): { bottom: string[]; top: string[] } {
+export function weightsOfSides(definition: ModelDefinition, layer: number | null): Sides {
+  const known = knownSides.get(definition) ?? new Map<number | null, Sides>()
+  const sides = known.get(layer) ?? sidesOf(definition, layer)
+  knownSides.set(definition, known.set(layer, sides))
+  return sides
+}
+
+function sidesOf(definition: ModelDefinition, layer: number | null): Sides {
   const whole = lossGraph(definition, 0)
   if (layer === null) return { bottom: [...graphWeights(whole).keys()], top: [] }
   const [bottom, top] = cut(whole, [layer]).map((piece) => [...graphWeights(piece).keys()])
