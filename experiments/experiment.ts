@@ -51,13 +51,14 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
   const inMemory = config.transport.kind === 'memory'
   const local = inMemory ? Math.min(cores, clientCount(config) + 1) : clientCount(config) + 1
   const threads = config.model.threads ?? Math.max(1, Math.floor(cores / local))
+  const serverThreads = config.model.threads ?? threadsByLane(config, cores, threads, local)
   const token = inMemory ? null : randomBytes(24).toString('hex')
   const hosted = await hostRun({
     config,
     argv,
     token,
     group,
-    threads,
+    threads: serverThreads,
     lanes: inMemory ? local : 1,
     watcher: fullObserver(watcher),
     onDownload,
@@ -74,6 +75,15 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
         : overSockets({ config, hosted, threads, trace }, token!, signal),
   )
   return runResult(hosted)
+}
+
+/**
+ * Of the server's engine, and where links are memory that of the clients, too. The top is most of the work, and computes for one client after
+ * the other while the others mostly wait for it: so it has all cores, and clients fill the gaps.
+ */
+function threadsByLane({ transport, split }: Config, cores: number, share: number, lanes: number): number[] {
+  const top = split.topology === 'split' ? cores : share
+  return transport.kind === 'memory' ? [top, ...Array.from({ length: lanes - 1 }, () => share)] : [top]
 }
 
 interface Setup {

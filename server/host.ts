@@ -3,7 +3,7 @@
  */
 import type { Backend } from '../shared/backend/backend.js'
 import type { WeightStore } from '../shared/backend/weights.js'
-import { engineVersions, openBackend } from '../shared/backend/open.node.js'
+import { engineVersions, openBackend, type EngineOptions } from '../shared/backend/open.node.js'
 import type { Config } from '../shared/config/schema.js'
 import { isOwnModule } from '../shared/config/own-path.js'
 import { UserError } from '../shared/errors.js'
@@ -31,8 +31,8 @@ export interface HostOptions {
   readonly token: string | null
   /** Of a run that is one of several. */
   readonly group?: RunGroup | undefined
-  /** Threads and lanes of the server's engine. */
-  readonly threads: number
+  /** Threads and lanes of the server's engine, in whose lane 0 the top is. */
+  readonly threads: EngineOptions['threads']
   readonly lanes: number
   /** Hears what is recorded too, for progress. */
   readonly watcher: RunObserver

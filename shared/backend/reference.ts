@@ -17,7 +17,7 @@ import type { WeightStore } from './weights.js'
 
 interface ReferenceOptions {
   /** Computes in the caller's thread, whatever they are. */
-  readonly threads?: number
+  readonly threads?: number | readonly number[]
   /** Is told what ran when; a program has this thread to itself, so the time that passes is what it takes. */
   readonly trace?: Trace
 }

@@ -15,8 +15,8 @@ import { placeWeights } from './weight-content.node.js'
 import type { Feed } from './worker-messages.js'
 
 export interface OnnxOptions {
-  /** Threads that compute one op, in each lane. */
-  readonly threads: number
+  /** Threads that compute one op, in each lane; a list: in each by its number. */
+  readonly threads: number | readonly number[]
   /** How many programs may run at the same time. A program's lane beyond the last shares a worker: lane modulo this. */
   readonly lanes: number
   /** Idle threads poll for work: a little faster alone on the machine, far slower beside other processes. Off by default. */
@@ -36,8 +36,10 @@ export interface OnnxOptions {
  */
 export function onnxBackend(options: OnnxOptions): Backend {
   const { threads, spinning = false, profile = null, trace = silentTrace } = options
-  const setup = { engine: 'onnxruntime-node', threads, spinning, profile, traced: trace.isOn }
-  const lanes = Array.from({ length: options.lanes }, (_, index) => new WorkerLane(index, setup))
+  const setup = { engine: 'onnxruntime-node', spinning, profile, traced: trace.isOn }
+  const lanes = Array.from({ length: options.lanes }, (_, index) => {
+    return new WorkerLane(index, { ...setup, threads: typeof threads === 'number' ? threads : threads[index]! })
+  })
   const live = new Map<number, WorkerLane>()
   const cleanups = new Set<() => Promise<void>>()
   let lastProgram = 0
