@@ -104,6 +104,7 @@ export async function hostRun({
       outputDir: config.output.output_dir,
       name: config.output.run_name ?? 'run',
       config,
+      trace,
       metadata: {
         argv,
         ...(group ? { group } : {}),

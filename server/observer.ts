@@ -19,7 +19,8 @@ export interface RunObserver {
   round(line: RoundLine): void
   traffic(lines: readonly TrafficLine[]): void
   /**
-   * The whole adapter, client's and server's halves together, once a round's replies are merged and before the round's line.
+   * The whole adapter, client's and server's halves together, once a round's replies are merged. The round's line waits until it is taken
+   * care of; the next round does not, and only that one's adapter waits in turn.
    * @param client null; in the topology `local` whose adapter it is, once for each client that replied.
    */
   adapter(round: number, adapter: NamedTensors, client: string | null): void | Promise<void>

@@ -29,7 +29,7 @@ const DOING: Readonly<Record<Exclude<Activity['doing'], 'training'>, (clients: s
   compiling: () => "compiling the server's blocks",
   gathering: (clients) => (clients === '' ? 'waiting for clients to join' : `waiting for ${clients} to load model and rows`),
   collecting: (clients) => `waiting for the adapter of ${clients}`,
-  merging: () => 'merging and writing adapters',
+  merging: () => 'merging adapters',
   evaluating: (clients, round) => `evaluating${round === 0 ? ' before training' : ''}: waiting for ${clients}`,
 }
 

@@ -98,7 +98,7 @@ export class RoundRecords {
     for (const { client, reason } of missing) this.observer.event({ event: 'missing', client, round, reason })
   }
 
-  /** @param isUnevaluated the run stops before the round's evaluation is through. */
+  /** Ends a round's books. @param isUnevaluated the run stops before the round's evaluation is through. @returns its line, which is told when its adapter is */
   roundOver(round: number, attempt: number, isUnevaluated = false): RoundLine {
     if (isUnevaluated) this.metrics.giveUpEvaluation()
     const now = this.clock.now()
@@ -113,7 +113,6 @@ export class RoundRecords {
       counts: (client) => this.counts.get(client) ?? { examples: 0, tokens: 0 },
       bytes: (client) => this.ledger.wireBytes(round, client),
     })
-    this.observer.round(line)
     this.metrics = new RoundMetrics()
     this.startedAt = now
     this.writeTraffic(round - 1)

@@ -61,6 +61,8 @@ export class RoundRunner {
   /** Why the run was asked to stop. */
   private stopReason: string | null = null
   private dismissed: Promise<void> = Promise.resolve()
+  /** Adapters and lines of rounds are told one after the other. No step waits for it. */
+  private told: Promise<void> = Promise.resolve()
   private settle: { resolve(): void; reject(error: unknown): void } = { resolve() {}, reject() {} }
 
   constructor(private readonly options: RoundRunnerOptions) {
@@ -138,7 +140,7 @@ export class RoundRunner {
     this.events.length = 0
     if (end.error) observer.event({ event: 'failed', round, reason: `${end.error.code}: ${end.error.why}` })
     observer.event({ event: 'end', round, reason: end.reason })
-    this.dismissed = roster.dismiss(end).then(() => {
+    this.dismissed = Promise.all([roster.dismiss(end), this.told]).then(() => {
       records.writeTraffic(round)
       settle()
     })
@@ -209,7 +211,9 @@ export class RoundRunner {
       case 'merge':
         return this.merge(effect)
       case 'round-over': {
-        const { train_loss, eval_loss } = records.roundOver(round, attempt, effect.isUnevaluated)
+        const line = records.roundOver(round, attempt, effect.isUnevaluated)
+        this.tell(() => observer.round(line))
+        const { train_loss, eval_loss } = line
         roster.forgetAnswers()
         for (const client of roster.ids) roster.send(client, { type: 'round-end', round, attempt, train_loss, eval_loss })
         return
@@ -276,8 +280,16 @@ export class RoundRunner {
     top?.endRound(merged)
     end()
     records.merged(round, replies.length, missing)
-    const told = changed.map(async (client) => observer.adapter(round, this.options.adapter(client), client))
-    void Promise.all(told).then(() => this.dispatch({ type: 'merged' }))
+    const changes = changed.map((client) => ({ client, adapter: this.options.adapter(client) }))
+    const before = this.told
+    this.tell(() => Promise.all(changes.map(async ({ client, adapter }) => observer.adapter(round, adapter, client))))
+    // Only adapters of the round before are waited for, if at all: they must not pile up where the disk is slower than a round.
+    void before.then(() => this.dispatch({ type: 'merged' }))
+  }
+
+  /** Whom it is told does not throw. */
+  private tell(tell: () => unknown): void {
+    this.told = this.told.then(async () => void (await tell()))
   }
 }
 

@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { Config } from '../shared/config/schema.js'
@@ -72,10 +73,11 @@ describe('a run directory', () => {
     expect(metadata.versions.node).toBe(process.versions.node)
   })
 
-  test('holds each line as soon as it is appended', async () => {
+  test('holds each line at the end of the turn in which it is appended', async () => {
     const run = create()
     for (const round of [1, 2]) {
       run.appendRound({ ...ROUND, round })
+      await setImmediate()
       const lines = (await readFile(join(run.folder, 'metrics/rounds.jsonl'), 'utf8')).split('\n')
       expect(lines).toHaveLength(round + 1)
       expect(JSON.parse(lines[round - 1]!)).toEqual({ ...ROUND, round })
@@ -85,6 +87,7 @@ describe('a run directory', () => {
   test('writes NaN as null, and why', async () => {
     const run = create()
     run.appendRound({ ...ROUND, train_loss: NaN, eval_loss: Infinity })
+    run.close()
     const line = JSON.parse(await readFile(join(run.folder, 'metrics/rounds.jsonl'), 'utf8')) as unknown
     expect(line).toEqual({ ...ROUND, train_loss: null, reason: 'train_loss is NaN; eval_loss is Infinity' })
   })
@@ -92,6 +95,7 @@ describe('a run directory', () => {
   test('stamps its events with the time', async () => {
     const run = create()
     run.appendEvent({ event: 'join', client: 'client-0' })
+    run.close()
     expect(EventLine.parse(JSON.parse(await readFile(join(run.folder, 'events.jsonl'), 'utf8')))).toMatchObject({
       event: 'join',
       client: 'client-0',

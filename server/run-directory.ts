@@ -1,16 +1,17 @@
 /**
  * @file Writes a run's directory: `<output_dir>/<YYYYMMDD-HHMMSS>_<name>_<id>/`.
  *
- * Lines are appended and handed to the system one by one, so that a crash loses at most the line it cut. No token ever comes here:
+ * Lines are appended whole, in the turn in which they came, so that a crash loses at most what that turn brought. No token ever comes here:
  * the config holds the token's file, not the token.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { arch, cpus, hostname, platform, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 import { stringify } from 'yaml'
 import type { Config } from '../shared/config/schema.js'
 import { unreachable, UserError } from '../shared/errors.js'
+import { LineFiles } from './line-files.js'
 import {
   type ModelFacts,
   type Metadata,
@@ -23,6 +24,7 @@ import {
   type TrafficLine,
   withoutNaN,
 } from '../shared/run-records.js'
+import { silentTrace, type Trace } from '../shared/trace.js'
 import { packageVersion } from '../shared/version.node.js'
 
 export interface RunDirectory {
@@ -35,6 +37,7 @@ export interface RunDirectory {
   readonly adapterDir: string
   readonly bestAdapterDir: string
   readonly checkpointsDir: string
+  /** Lines are in their files at the end of the turn of the event loop. A method that appends may also tell what went wrong with a line before. */
   appendRound(line: RoundLine): void
   appendStep(line: StepLine): void
   appendTraffic(line: TrafficLine): void
@@ -67,12 +70,10 @@ export interface RunFacts {
     readonly versions?: Readonly<Record<string, string>>
   }
   readonly now?: Date
+  readonly trace?: Trace
 }
 
-const APPENDED = { rounds: 'metrics/rounds.jsonl', steps: 'metrics/steps.jsonl', events: 'events.jsonl', traffic: 'traffic.jsonl' } as const
-
-/** Open files by what is appended to them. */
-type Files = Readonly<Record<keyof typeof APPENDED, number>>
+type Lines = 'rounds' | 'steps' | 'events' | 'traffic'
 
 /**
  * Makes a new run's folder, with its config.yaml, metadata.json and empty line files.
@@ -86,6 +87,7 @@ export function createRunDirectory({
   config,
   metadata,
   now = new Date(),
+  trace = silentTrace,
 }: RunFacts): RunDirectory {
   if (!/^[A-Za-z0-9._-]+$/.test(name) || !/^[A-Za-z0-9]+$/.test(id)) unreachable(`"${name}_${id}" cannot name a run's folder`)
   const folder = resolve(outputDir, `${stamp(now)}_${name}_${id}`)
@@ -99,11 +101,18 @@ export function createRunDirectory({
   const files = writing(() => {
     mkdirSync(resolve(outputDir), { recursive: true })
     mkdirSync(folder) // fails if the folder is there: no run writes into another
-    const open = (): Files => {
+    const open = (): LineFiles<Lines> => {
       for (const inner of ['metrics', 'logs']) mkdirSync(join(folder, inner))
       writeFileSync(join(folder, 'config.yaml'), stringify(config))
       writeJson(join(folder, 'metadata.json'), metadataOf(id, name, metadata, now))
-      return Object.fromEntries(Object.entries(APPENDED).map(([kind, path]) => [kind, openSync(join(folder, path), 'a')])) as Files
+      const at = (path: string): string => join(folder, path)
+      const paths = {
+        rounds: at('metrics/rounds.jsonl'),
+        steps: at('metrics/steps.jsonl'),
+        events: at('events.jsonl'),
+        traffic: at('traffic.jsonl'),
+      }
+      return new LineFiles(paths, trace)
     }
     try {
       return open()
@@ -112,12 +121,8 @@ export function createRunDirectory({
       throw error
     }
   })
-  let isOpen = true
-  const append = (kind: keyof typeof APPENDED, line: Readonly<Record<string, unknown>>): void => {
-    // The number of a closed file may be another file's by now.
-    if (!isOpen) unreachable(`a line of ${kind} after the run's folder was closed`)
-    writing(() => appendWhole(files[kind], `${JSON.stringify(withoutNaN(line))}\n`))
-  }
+  const append = (kind: Lines, line: Readonly<Record<string, unknown>>): void =>
+    writing(() => files.append(kind, JSON.stringify(withoutNaN(line))))
   return {
     folder,
     id,
@@ -131,16 +136,15 @@ export function createRunDirectory({
     appendTraffic: (line) => append('traffic', line),
     appendEvent: (event) => append('events', { time: new Date().toISOString(), ...event }),
     writeSummary: (summary) =>
-      writing(() => writeJson(join(folder, 'metrics', 'summary.json'), withoutNaN({ schema_version: RECORDS_VERSION, ...summary }))),
+      writing(() => {
+        files.flush()
+        writeJson(join(folder, 'metrics', 'summary.json'), withoutNaN({ schema_version: RECORDS_VERSION, ...summary }))
+      }),
     logFile(logName) {
       if (!/^[A-Za-z0-9._-]+$/.test(logName)) unreachable(`"${logName}" cannot name a log file`)
       return join(folder, 'logs', `${logName}.log`)
     },
-    close() {
-      if (!isOpen) return
-      isOpen = false
-      for (const descriptor of Object.values(files)) closeSync(descriptor)
-    },
+    close: () => files.close(),
     remove: () => rmSync(folder, { recursive: true, force: true }),
   }
 }
@@ -182,18 +186,6 @@ function writeJson(path: string, value: unknown): void {
     renameSync(temporary, path)
   } catch (error) {
     rmSync(temporary, { force: true })
-    throw error
-  }
-}
-
-/** A single write may take only a part, for example when the disk is nearly full; of a line that cannot be written whole, nothing stays. */
-function appendWhole(descriptor: number, line: string): void {
-  const bytes = Buffer.from(line)
-  const { size } = fstatSync(descriptor)
-  try {
-    for (let written = 0; written < bytes.length;) written += writeSync(descriptor, bytes, written)
-  } catch (error) {
-    ftruncateSync(descriptor, size)
     throw error
   }
 }
