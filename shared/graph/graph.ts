@@ -286,11 +286,13 @@ export class Value {
   scatterRows(indices: Value, rows: Dim): Value {
     return this.one('scatter_rows', [indices], { rows: [rows] })
   }
-  unpack(slots: Value, places: Value): Value {
-    return this.one('unpack', [slots, places])
+  /** One matrix for each row and head, in `parts` values; see ops/to_heads.ts. */
+  toHeads(slots: Value, places: Value, { heads, parts }: { heads: number; parts: number }): Value[] {
+    return this.many('to_heads', [slots, places], { heads, parts })
   }
-  pack(slots: Value, places: Value): Value {
-    return this.one('pack', [slots, places])
+  /** Back to packed tokens; see ops/from_heads.ts. */
+  fromHeads(slots: Value, places: Value): Value {
+    return this.one('from_heads', [slots, places])
   }
   /** Negative log-likelihood, log-sum-exp and probabilities of a linear head; see ops/cross_entropy_head.ts. */
   crossEntropyHead(weight: Value, targets: Value): { nll: Value; logSumExp: Value; probabilities: Value } {

@@ -54,6 +54,8 @@ const PLACES: OpInput = {
   fill: (sizes) => lengths(sizes).flatMap((length, row) => Array.from({ length }, (_, at) => row * sizes.get('longest')! + at)),
 }
 
+const HEADS = real(['batch', 2, 'longest', 4])
+
 /** One row without padding, one token, and rows of unlike lengths. */
 const PACKED = {
   sizes: [
@@ -227,8 +229,18 @@ export const opCases: Readonly<Record<OpName, readonly OpCase[]>> = {
   ],
   gather: [{ title: 'rows of a table', inputs: [real([11, 4]), rowsOf(['n'], () => 11)], ...ROWS }],
   scatter_rows: [{ title: 'repeated rows', inputs: [real(['n', 4]), rowsOf(['n'], () => 11)], attributes: { rows: [11] }, ...ROWS }],
-  unpack: [{ title: 'with padding', inputs: [real(['tokens', 4]), SLOTS, PLACES], ...PACKED }],
-  pack: [{ title: 'with padding', inputs: [real(['batch', 'longest', 4]), SLOTS, PLACES], ...PACKED }],
+  to_heads: [
+    { title: 'with padding', inputs: [real(['tokens', 6]), SLOTS, PLACES], attributes: { heads: 3, parts: 1 }, ...PACKED },
+    { title: 'in three parts', inputs: [real(['tokens', 24]), SLOTS, PLACES], attributes: { heads: 2, parts: 3 }, ...PACKED },
+  ],
+  from_heads: [
+    { title: 'with padding', inputs: [real(['batch', 3, 'longest', 2]), SLOTS, PLACES], ...PACKED },
+    {
+      title: 'in three parts',
+      inputs: [HEADS, SLOTS, PLACES, HEADS, HEADS],
+      ...PACKED,
+    },
+  ],
   causal_mask: [
     { title: 'all tokens', inputs: [real(['k'])], attributes: { size: ['k', 'k'], window: 0 }, ...MATRICES },
     { title: 'a window', inputs: [real(['k'])], attributes: { size: ['k', 'k'], window: 3 }, ...MATRICES },

@@ -10,6 +10,7 @@ import { cross_entropy_head } from './cross_entropy_head.js'
 import { div } from './div.js'
 import { erf } from './erf.js'
 import { exp } from './exp.js'
+import { from_heads } from './from_heads.js'
 import { gather } from './gather.js'
 import { gelu } from './gelu.js'
 import { gelu_grad } from './gelu_grad.js'
@@ -19,7 +20,6 @@ import { log } from './log.js'
 import { matmul } from './matmul.js'
 import { mul } from './mul.js'
 import { neg } from './neg.js'
-import { pack } from './pack.js'
 import { positive } from './positive.js'
 import { relu } from './relu.js'
 import { reshape } from './reshape.js'
@@ -36,8 +36,8 @@ import { sub } from './sub.js'
 import { sum } from './sum.js'
 import { sum_to } from './sum_to.js'
 import { tanh } from './tanh.js'
+import { to_heads } from './to_heads.js'
 import { transpose } from './transpose.js'
-import { unpack } from './unpack.js'
 
 export const ops = {
   add,
@@ -48,6 +48,7 @@ export const ops = {
   div,
   erf,
   exp,
+  from_heads,
   gather,
   gelu,
   gelu_grad,
@@ -57,7 +58,6 @@ export const ops = {
   matmul,
   mul,
   neg,
-  pack,
   positive,
   relu,
   reshape,
@@ -74,8 +74,8 @@ export const ops = {
   sum,
   sum_to,
   tanh,
+  to_heads,
   transpose,
-  unpack,
 } as const
 
 export type OpName = keyof typeof ops

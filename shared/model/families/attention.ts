@@ -14,13 +14,6 @@ export interface AttentionOptions {
   readonly window: number | null
 }
 
-/** From packed tokens, f32 [tokens, heads * size], to f32 [batch, heads, longest, size]. */
-export function toHeads(x: Value, heads: number, { slots, places }: BatchValues): Value {
-  const [batch, longest] = slots.shape
-  const size = (x.shape[1] as number) / heads
-  return x.unpack(slots, places).reshape([batch, longest, heads, size]).transpose([0, 2, 1, 3])
-}
-
 /**
  * softmax(scale Q K^T + mask) V for every head, back to packed tokens.
  *
@@ -43,11 +36,7 @@ export function attention(q: Value, k: Value, v: Value, batchValues: BatchValues
   const values = remember?.(`value.${block}`, v, 2) ?? v
   const seen = keys.shape[2]
   const mask = q.builder.apply('causal_mask', [], { size: [longest, seen], window: window ?? 0 })[0]
-  const scores = q.mul(scale).reshape([batch, keyHeads, stacked, size]).matmul(keys, { transposeB: true })
+  const scores = q.reshape([batch, keyHeads, stacked, size]).mul(scale).matmul(keys, { transposeB: true })
   const masked = group === 1 ? scores.add(mask) : scores.reshape([batch, keyHeads, group, longest, seen]).add(mask)
-  const mixed = masked.softmax().reshape(scores.shape).matmul(values).reshape(q.shape)
-  return mixed
-    .transpose([0, 2, 1, 3])
-    .reshape([batch, longest, heads * size])
-    .pack(slots, places)
+  return masked.softmax().reshape(scores.shape).matmul(values).reshape(q.shape).fromHeads(slots, places)
 }

@@ -141,15 +141,9 @@ function linear(b: GraphBuilder, path: string, x: Value, [from, to]: readonly [n
 function selfAttention(b: GraphBuilder, c: Gpt2Config, block: number, x: Value, batchValues: BatchValues, residual: Value): Value {
   const { slots, places } = batchValues
   const path = `transformer.h.${block}.attn`
-  const [batch, longest] = slots.shape as readonly [string, string]
-  const headSize = c.n_embd / c.n_head
-  const [q, k, v] = linear(b, `${path}.c_attn`, x, [c.n_embd, 3 * c.n_embd])
-    .unpack(slots, places)
-    .reshape([batch, longest, 3, c.n_head, headSize])
-    .transpose([2, 0, 3, 1, 4])
-    .split(0, 3)
-    .map((part) => part.reshape([batch, c.n_head, longest, headSize]))
-  const scale = (c.scale_attn_weights ? 1 / Math.sqrt(headSize) : 1) / (c.scale_attn_by_inverse_layer_idx ? block + 1 : 1)
+  const qkv = linear(b, `${path}.c_attn`, x, [c.n_embd, 3 * c.n_embd])
+  const [q, k, v] = qkv.toHeads(slots, places, { heads: c.n_head, parts: 3 })
+  const scale = (c.scale_attn_weights ? 1 / Math.sqrt(c.n_embd / c.n_head) : 1) / (c.scale_attn_by_inverse_layer_idx ? block + 1 : 1)
   const mixed = attention(q, k, v, batchValues, { block, scale, window: null })
   return linear(b, `${path}.c_proj`, mixed, [c.n_embd, c.n_embd]).add(residual)
 }

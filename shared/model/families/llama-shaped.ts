@@ -6,7 +6,7 @@
 import { dimProduct } from '../../graph/dims.js'
 import type { GraphBuilder, Value } from '../../graph/graph.js'
 import { activations, type ActivationName } from './activations.js'
-import { attention, toHeads } from './attention.js'
+import { attention } from './attention.js'
 import type { BatchValues, Family, LinearModule } from './family.js'
 import type { Rope } from './rope-frequencies.js'
 
@@ -143,9 +143,10 @@ function selfAttention(b: GraphBuilder, c: LlamaShape, block: number, x: Value, 
     const normed = c.headNorms ? headwiseNorm(b, c, `${pathOf(block)}.self_attn.${which}_norm`, heads) : heads
     return normed.rotary(batch.positions, c.rope.frequencies, c.rope.scale)
   }
-  const q = toHeads(located('q'), c.heads, batch)
-  const k = toHeads(located('k'), c.keyHeads, batch)
-  const v = toHeads(linear(b, linears.v, x), c.keyHeads, batch)
+  const inHeads = (tokens: Value, heads: number): Value => tokens.toHeads(batch.slots, batch.places, { heads, parts: 1 })[0]
+  const q = inHeads(located('q'), c.heads)
+  const k = inHeads(located('k'), c.keyHeads)
+  const v = inHeads(linear(b, linears.v, x), c.keyHeads)
   const mixed = attention(q, k, v, batch, { block, scale: 1 / Math.sqrt(c.headSize), window: c.windows[block] })
   return linear(b, linears.output, mixed)
 }

@@ -6,7 +6,8 @@ import type { Lowering } from './call.js'
 import { direct, gelu, geluGrad, log, positive, silu, siluGrad } from './elementwise.js'
 import { crossEntropyHead, gemm, layerNorm, matmul, rmsNorm, softmax } from './products.js'
 import { rotary } from './rotary.js'
-import { gather, pack, scatterRows, unpack } from './rows.js'
+import { fromHeads, toHeads } from './heads.js'
+import { gather, scatterRows } from './rows.js'
 import { broadcastTo, causalMask, concat, reshape, sliceLike, split, sum, sumTo, transpose } from './shapes.js'
 
 export const lowerings = {
@@ -18,6 +19,7 @@ export const lowerings = {
   div: direct('Div'),
   erf: direct('Erf'),
   exp: direct('Exp'),
+  from_heads: fromHeads,
   gather,
   gelu,
   gelu_grad: geluGrad,
@@ -27,7 +29,6 @@ export const lowerings = {
   matmul,
   mul: direct('Mul'),
   neg: direct('Neg'),
-  pack,
   positive,
   relu: direct('Relu'),
   reshape,
@@ -44,6 +45,6 @@ export const lowerings = {
   sum,
   sum_to: sumTo,
   tanh: direct('Tanh'),
+  to_heads: toHeads,
   transpose,
-  unpack,
 } satisfies Record<OpName, Lowering>
