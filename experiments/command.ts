@@ -2,6 +2,7 @@
  * @file The commands of this folder.
  */
 import type { CommandDefinition } from '../shared/command-line/index.node.js'
+import { benchRoundCommand } from './bench/round.js'
 import { benchStepCommand } from './bench/step.js'
 import { compareCommand } from './compare.js'
 import { doctorCommand } from './doctor.js'
@@ -30,5 +31,6 @@ export const commands: readonly CommandDefinition[] = [
   exportCommand,
   mergeCommand,
   benchStepCommand,
+  benchRoundCommand,
   doctorCommand,
 ]
