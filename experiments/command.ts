@@ -2,6 +2,7 @@
  * @file The commands of this folder.
  */
 import type { CommandDefinition } from '../shared/command-line/index.node.js'
+import { benchMemoryCommand } from './bench/memory/command.js'
 import { benchRoundCommand } from './bench/round.js'
 import { benchStepCommand } from './bench/step.js'
 import { compareCommand } from './compare.js'
@@ -31,6 +32,7 @@ export const commands: readonly CommandDefinition[] = [
   exportCommand,
   mergeCommand,
   benchStepCommand,
+  benchMemoryCommand,
   benchRoundCommand,
   doctorCommand,
 ]

@@ -24,7 +24,7 @@ import { packBatch, type Batch } from '../../shared/train/batch.js'
 import { writeRandomWeights } from './random-weights.js'
 
 /** As config.json has them. */
-const SHAPES = {
+export const SHAPES = {
   gpt2: { model_type: 'gpt2', vocab_size: 50257, n_embd: 768, n_layer: 12, n_head: 12 },
   'gpt2-medium': { model_type: 'gpt2', vocab_size: 50257, n_embd: 1024, n_layer: 24, n_head: 16 },
   'smollm2-135m': {

@@ -3,22 +3,13 @@
  */
 import { availableParallelism } from 'node:os'
 import { z } from 'zod'
-import { loadClientRows } from '../../datasets/load.js'
 import { defineCommand, hubAccess } from '../../shared/command-line/index.node.js'
 import { loadConfigSeries } from '../../shared/config/load.node.js'
-import { clientCount, type Config } from '../../shared/config/schema.js'
-import { UserError } from '../../shared/errors.js'
-import { checkRowsFit } from '../../shared/model/fit.js'
-import type { ClientRows } from '../../shared/train/rows.js'
-import { packageVersion } from '../../shared/version.node.js'
+import { planAtHand } from './at-hand.js'
 import { calibrate } from './calibrate.js'
-import { openPlannedModel, type PlannedModel } from './model.js'
-import { makePlan } from './plan.js'
 import { planText } from './text.js'
 import { estimateRound } from './time.js'
 
-/** The rows of more are not read: those of the first stand for the others'. */
-const MOST_CLIENTS_READ = 8
 /** Of `counted` in the envelope. */
 const MOST_ROUNDS_LISTED = 100
 
@@ -42,10 +33,7 @@ export const planCommand = defineCommand({
     // Runs of several seeds take the same each.
     const { configs } = await loadConfigSeries(path!, overrides)
     const [config] = configs
-    const { model_name_or_path: name, revision } = config.model
-    const model = await openPlannedModel(name, { revision, hub: hubAccess(context) })
-    const { rows, why } = await rowsAtHand(config, model)
-    const plan = makePlan({ config, model, rows, software: `cutlayer ${packageVersion()}` })
+    const { plan, why } = await planAtHand(config, hubAccess(context))
     const threads = config.model.threads ?? availableParallelism()
     const calibration = await calibrate(config.model.engine, threads)
     const time = estimateRound(plan.round_flops, plan.round_traffic, {
@@ -65,32 +53,3 @@ export const planCommand = defineCommand({
     return { data, text: each + planText(data, path!, (text) => context.paint('bold', text)) }
   },
 })
-
-/**
- * The rows of the run's clients, or of the first of them; none, and why, where they or the tokenizer are not here.
- * @throws UserError what is wrong with rows that are here.
- */
-async function rowsAtHand(
-  config: Config,
-  model: PlannedModel,
-): Promise<{ readonly rows: readonly ClientRows[]; readonly why: string | null }> {
-  const { data, train, split, federation } = config
-  if (model.tokenizer === null) return { rows: [], why: 'the tokenizer of the model is not here' }
-  if (data.dataset !== null && data.dataset !== 'sotu') return { rows: [], why: 'the rows come from code, which a plan does not run' }
-  const { tokenizer } = model
-  const count = federation.num_clients
-  const isWhole = split.topology === 'centralized'
-  const indices = Array.from({ length: Math.min(MOST_CLIENTS_READ, clientCount(config)) }, (_, index) => index)
-  const rows: ClientRows[] = []
-  try {
-    for (const index of indices) {
-      const share = isWhole ? { part: null, parts: count } : { part: { index, count } }
-      rows.push((await loadClientRows({ data, seed: train.seed, tokenizer, ...share })).rows)
-    }
-  } catch (error) {
-    if (error instanceof UserError && error.code === 'DATA_NOT_FOUND') return { rows: [], why: `${error.what}: ${error.why}` }
-    throw error
-  }
-  for (const { train: trainRows, evaluation } of rows) checkRowsFit([...trainRows, ...evaluation], model.architecture, model.name)
-  return { rows, why: rows.length < clientCount(config) ? `the rows of the first ${rows.length} clients stand for all` : null }
-}

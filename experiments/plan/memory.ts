@@ -34,6 +34,8 @@ export interface MemoryTerm {
 export interface NodeMemory {
   readonly terms: readonly MemoryTerm[]
   readonly total_bytes: number
+  /** The total without what is mapped from files, which processes of a machine share: what Linux counts as the process's own. */
+  readonly private_bytes: number
 }
 
 export interface MemorySetting {
@@ -200,5 +202,6 @@ function outputId(graph: Graph, name: string): ValueId {
 }
 
 function node(terms: readonly MemoryTerm[]): NodeMemory {
-  return { terms, total_bytes: terms.reduce((sum, { bytes }) => sum + bytes, 0) }
+  const sum = (some: readonly MemoryTerm[]): number => some.reduce((total, { bytes }) => total + bytes, 0)
+  return { terms, total_bytes: sum(terms), private_bytes: sum(terms.filter(({ name }) => name !== 'weights_mapped')) }
 }
