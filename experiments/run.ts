@@ -70,7 +70,8 @@ async function runOne(context: CommandContext, config: Config, argv: readonly st
   }
 }
 
-function traceText({ file, engine_busy_share: share }: TraceSummary): string {
+/** A line that tells where a trace is, and what comes of it. */
+export function traceText({ file, engine_busy_share: share }: TraceSummary): string {
   const busy = share === null ? 'how busy the engine was cannot be told here' : `engine busy share ${(100 * share).toFixed(1)}%`
   return `trace     ${file} (open it in https://ui.perfetto.dev); ${busy}`
 }

@@ -25,6 +25,7 @@ const Round = z.looseObject({
   downlink_bytes: z.number(),
 })
 const Failed = z.looseObject({ error: z.looseObject({ code: z.string(), what: z.string(), why: z.string(), fix: z.string() }) })
+const Traced = z.looseObject({ data: z.looseObject({ trace: z.looseObject({ engine_busy_share: z.number().nullable() }) }) })
 
 export type MeasuredRound = Pick<z.infer<typeof Round>, 'round' | 'train_loss' | 'seconds' | 'uplink_bytes' | 'downlink_bytes'>
 
@@ -35,6 +36,8 @@ export interface MeasuredRun {
   readonly startSeconds: number
   /** Largest private memory seen of the process that was started; null where the system does not tell. */
   readonly peakPrivateBytes: number | null
+  /** Of the cores' time, see busy-share.ts; null where the system does not tell, or no trace was written. */
+  readonly engineBusyShare: number | null
 }
 
 /** A folder for models, rows and runs, which is gone when the work is done or the process ends. */
@@ -48,7 +51,10 @@ export async function inBenchFolder<Result>(work: (folder: BenchFolder) => Promi
   }
   const takeBack = beforeExit(cleanUp)
   try {
-    return await work({ path: (name) => join(folder, name), run: (config, onRound) => measureRun(folder, children, config, onRound) })
+    return await work({
+      path: (name) => join(folder, name),
+      run: (config, onRound, trace) => measureRun(folder, children, config, onRound, trace),
+    })
   } finally {
     await cleanUp()
     takeBack()
@@ -59,9 +65,10 @@ export interface BenchFolder {
   path(name: string): string
   /**
    * Runs a config, whose paths are relative to the folder.
+   * @param trace the absolute path of a trace to write.
    * @throws UserError what the run failed of.
    */
-  run(config: object, onRound?: (round: number) => void): Promise<MeasuredRun>
+  run(config: object, onRound?: (round: number) => void, trace?: string): Promise<MeasuredRun>
 }
 
 async function measureRun(
@@ -69,11 +76,13 @@ async function measureRun(
   children: Set<ChildProcess>,
   config: object,
   onRound?: (round: number) => void,
+  trace?: string,
 ): Promise<MeasuredRun> {
   // JSON is YAML, too.
   await writeFile(join(folder, 'config.yaml'), JSON.stringify(config))
   const startMs = performance.now()
-  const child = spawn(process.execPath, [join(packageRoot(), 'dist', 'cli.js'), 'run', 'config.yaml', '--format', 'json'], {
+  const args = ['run', 'config.yaml', '--format', 'json', ...(trace === undefined ? [] : ['--trace', trace])]
+  const child = spawn(process.execPath, [join(packageRoot(), 'dist', 'cli.js'), ...args], {
     cwd: folder,
     // Its prepared weights are of no use to anyone else.
     env: { ...process.env, CUTLAYER_CACHE: join(folder, 'cache') },
@@ -103,7 +112,8 @@ async function measureRun(
   try {
     const [status] = (await once(child, 'close')) as [number | null]
     if (status !== 0) throw failed(last)
-    return { rounds, startSeconds, peakPrivateBytes: peak }
+    const { success, data } = Traced.safeParse(JSON.parse(last))
+    return { rounds, startSeconds, peakPrivateBytes: peak, engineBusyShare: success ? data.data.trace.engine_busy_share : null }
   } finally {
     children.delete(child)
     clearInterval(timer)

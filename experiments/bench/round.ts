@@ -2,8 +2,10 @@
  * @file `cutlayer bench round`: federated split rounds as a user runs them, server and all, timed.
  */
 import { availableParallelism } from 'node:os'
+import { resolve } from 'node:path'
 import { z } from 'zod'
 import { byteSize, defineCommand, integerFlag, wordFlag } from '../../shared/command-line/index.node.js'
+import { traceText } from '../run.js'
 import { inBenchFolder, type MeasuredRound } from './measured-run.js'
 import { median, rounded } from './figures.js'
 import { writeRandomModel } from './random-model.js'
@@ -33,6 +35,8 @@ export interface RoundTimes {
   readonly rounds: readonly MeasuredRound[]
   /** From the start of the first process until training began. */
   readonly startSeconds: number
+  /** null without a trace. */
+  readonly engineBusyShare: number | null
 }
 
 export const benchRoundCommand = defineCommand({
@@ -50,6 +54,7 @@ export const benchRoundCommand = defineCommand({
     '--seq <tokens>': 'tokens in a row [256]',
     '--rank <r>': "rank of the adapter, on the family's default targets [8]",
     '--rounds <count>': 'rounds; the median is of all but the first [4]',
+    '--trace <file>': 'write a Chrome trace of the run, and tell how busy the engine was',
   },
   options: z.object({
     shape: wordFlag(['small', 'gpt2', 'gpt2-medium', 'smollm2-135m']).default('small'),
@@ -62,11 +67,13 @@ export const benchRoundCommand = defineCommand({
     seq: integerFlag(2, 1024).default(256),
     rank: integerFlag(1, 1024).default(8),
     rounds: integerFlag(2, 1000).default(4),
+    trace: z.string().min(1, 'a file').optional(),
   }),
-  async run(context, _, { shape, ...options }) {
+  async run(context, _, { shape, trace, ...options }) {
     const bar = context.progress('rounds', options.rounds)
     bar.update(0, 'starting')
-    const { rounds, startSeconds } = await measureRounds({ ...options, model: ROUND_SHAPES[shape] }, (done) => bar.update(done))
+    const measured = await measureRounds({ ...options, model: ROUND_SHAPES[shape] }, (done) => bar.update(done), trace)
+    const { rounds, startSeconds, engineBusyShare } = measured
     bar.finish()
     const { clients, localSteps, batch, seq } = options
     const times = rounds.map(({ seconds }) => seconds)
@@ -87,11 +94,13 @@ export const benchRoundCommand = defineCommand({
       uplink_bytes: last.uplink_bytes,
       downlink_bytes: last.downlink_bytes,
       start_s: rounded(startSeconds, 2),
+      ...(trace === undefined ? {} : { trace: { file: trace, engine_busy_share: engineBusyShare } }),
     }
     const text = [
       `${shape}, ${options.topology} over ${options.transport}: ${clients} clients, ${localSteps} local steps of ${batch} rows of ${seq} tokens`,
       `a round   ${data.median_s} s (median of ${times.length - 1}; the first ${data.first_s} s), ${data.steps_per_s} steps/s, ${data.tokens_per_s} tokens/s`,
       `traffic   up ${byteSize(last.uplink_bytes)}, down ${byteSize(last.downlink_bytes)} a round`,
+      ...(trace === undefined ? [] : [traceText({ file: trace, engine_busy_share: engineBusyShare })]),
     ].join('\n')
     return { data, text }
   },
@@ -100,9 +109,10 @@ export const benchRoundCommand = defineCommand({
 /**
  * Runs as many rounds on random weights and rows, without evaluation.
  * @param onRound is told how many are done.
+ * @param trace where to write a trace.
  * @throws UserError what the run failed of, as CUT_OUT_OF_RANGE.
  */
-export function measureRounds(shape: RoundShape, onRound?: (done: number) => void): Promise<RoundTimes> {
+export function measureRounds(shape: RoundShape, onRound?: (done: number) => void, trace?: string): Promise<RoundTimes> {
   const { model, topology, transport, cut, clients, localSteps, batch, seq, rank, rounds } = shape
   return inBenchFolder(async (folder) => {
     await writeRandomModel(folder.path('model'), model)
@@ -119,6 +129,7 @@ export function measureRounds(shape: RoundShape, onRound?: (done: number) => voi
         transport: { kind: transport },
       },
       onRound,
+      trace === undefined ? undefined : resolve(trace),
     )
   })
 }
