@@ -3,6 +3,7 @@
  */
 import type { CommandDefinition } from '../shared/command-line/index.node.js'
 import { benchMemoryCommand } from './bench/memory/command.js'
+import { benchClientsCommand } from './bench/clients.js'
 import { benchRoundCommand } from './bench/round.js'
 import { benchStepCommand } from './bench/step.js'
 import { compareCommand } from './compare.js'
@@ -34,5 +35,6 @@ export const commands: readonly CommandDefinition[] = [
   benchStepCommand,
   benchMemoryCommand,
   benchRoundCommand,
+  benchClientsCommand,
   doctorCommand,
 ]

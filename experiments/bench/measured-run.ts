@@ -11,7 +11,7 @@ import { z } from 'zod'
 import { ERROR_CODES, UserError, type ErrorCode } from '../../shared/errors.js'
 import { beforeExit } from '../../shared/exit.node.js'
 import { packageRoot } from '../../shared/version.node.js'
-import { privateBytes } from './private-memory.js'
+import { readMemory } from './memory/proc.js'
 
 /** How often the process's memory is looked at. */
 const SAMPLE_MS = 250
@@ -93,11 +93,11 @@ async function measureRun(
   let startSeconds = 0
   let peak: number | null = null
   let last = ''
-  const look = async (): Promise<void> => {
-    const bytes = child.pid === undefined ? null : await privateBytes(child.pid)
-    if (bytes !== null) peak = Math.max(peak ?? 0, bytes)
+  const look = (): void => {
+    const memory = child.pid === undefined ? null : readMemory(child.pid)
+    if (memory) peak = Math.max(peak ?? 0, memory.privateBytes)
   }
-  const timer = setInterval(() => void look(), SAMPLE_MS)
+  const timer = setInterval(look, SAMPLE_MS)
   const lines = createInterface({ input: child.stdout })
   lines.on('line', (line) => {
     last = line
@@ -106,7 +106,7 @@ async function measureRun(
     // The evaluation before training has its line when it ends, whatever it took.
     if (data.round === 0) startSeconds = (performance.now() - startMs) / 1000
     else rounds.push(data)
-    void look()
+    look()
     onRound?.(data.round)
   })
   try {
