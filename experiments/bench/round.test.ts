@@ -1,5 +1,6 @@
-import { readdir } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { platform, tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { measureRounds, type RoundShape } from './round.js'
 
@@ -29,6 +30,20 @@ test.each(['socket', 'memory'] as const)('rounds over %s are those of a whole ru
     expect(Math.min(uplink_bytes, downlink_bytes)).toBeGreaterThan(2 * 3 * 2 * 8 * 16 * 4)
   }
   expect((await readdir(tmpdir())).filter((name) => name.startsWith(`cutlayer-bench-${process.pid}-`))).toEqual([])
+})
+
+test('a trace of the rounds tells how busy the engine was in them', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'cutlayer-trace-'))
+  try {
+    const { engineBusyShare } = await measureRounds({ ...TINY, transport: 'memory' }, undefined, join(folder, 'trace.json'))
+    const { otherData } = JSON.parse(await readFile(join(folder, 'trace.json'), 'utf8')) as {
+      otherData: { engine_busy_share: number | null }
+    }
+    expect(engineBusyShare).toBe(otherData.engine_busy_share)
+    if (platform() === 'linux') expect(engineBusyShare).toBeGreaterThan(0)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
 })
 
 test('what the run fails of is told', async () => {
