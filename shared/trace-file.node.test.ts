@@ -75,6 +75,26 @@ describe('a trace file', () => {
     }
   })
 
+  test('leaves out what is told behind its end', () => {
+    const path = join(folder, 'trace.json')
+    const file = openTraceFile(path, 'server')
+    const end = file.trace.begin('engine', 'late')
+    file.finish()
+    end()
+    file.trace.mark('engine', 'x'.repeat(2 ** 17))
+    expect(spansOf(path)).toEqual([])
+  })
+
+  test('takes over the whole events of a part that was cut as its process was killed', () => {
+    const path = join(folder, 'trace.json')
+    const file = openTraceFile(path, 'server')
+    const part = file.partFor('client-0')
+    const whole = '{"ph":"X","name":"whole","pid":1,"tid":1,"ts":1,"dur":1}'
+    writeFileSync(part, `{"displayTimeUnit":"ms","traceEvents":[\n${whole},\n{"ph":"X","na\n],"otherDa`)
+    file.finish()
+    expect(spansOf(path)).toEqual(['whole'])
+  })
+
   test('that came to nothing is removed', () => {
     const path = join(folder, 'trace.json')
     openTraceFile(path, 'server').discard()

@@ -88,6 +88,7 @@ class GrowingFile {
   private waiting: string[] = [HEAD]
   private waitingCharacters = 0
   private isFirst = true
+  private isOpen = true
   /** Where the list ends, and the file. */
   private listBytes = 0
   private fileBytes = 0
@@ -97,8 +98,9 @@ class GrowingFile {
     this.descriptor = openForTrace(path)
   }
 
+  /** What comes behind the end, as of an engine that is just closing, is left out. */
   add(json: string): void {
-    if (this.failure !== null) return
+    if (this.failure !== null || !this.isOpen) return
     const text = this.isFirst ? json : `,\n${json}`
     this.isFirst = false
     this.waiting.push(text)
@@ -117,6 +119,7 @@ class GrowingFile {
   close(): void {
     this.flush()
     if (this.failure === null) this.write('')
+    this.isOpen = false
     closeSync(this.descriptor)
   }
 
@@ -148,12 +151,13 @@ class GrowingFile {
 }
 
 function openForTrace(path: string): number {
-  const stats = statSync(path, { throwIfNoEntry: false })
-  if (stats && !stats.isFile()) throw unwritable(path, 'it is there already, and is not a file')
-  if (stats && stats.size > 0 && !isTrace(path)) throw unwritable(path, 'it is there already, and is no trace of cutlayer')
   try {
+    const stats = statSync(path, { throwIfNoEntry: false })
+    if (stats && !stats.isFile()) throw unwritable(path, 'it is there already, and is not a file')
+    if (stats && stats.size > 0 && !isTrace(path)) throw unwritable(path, 'it is there already, and is no trace of cutlayer')
     return openSync(path, 'w')
   } catch (cause) {
+    if (cause instanceof UserError) throw cause
     throw unwritable(path, cause instanceof Error ? cause.message : String(cause), cause)
   }
 }
@@ -185,7 +189,9 @@ function readTrace(path: string, event: (json: string) => void): BusyTally[] {
   }
   let tallies: BusyTally[] = []
   const take = (line: string): void => {
-    if (line.startsWith('{"ph"')) event(line.endsWith(',') ? line.slice(0, -1) : line)
+    const json = line.endsWith(',') ? line.slice(0, -1) : line
+    // A process that was killed as it wrote may have cut one.
+    if (json.startsWith('{"ph"') && json.endsWith('}')) event(json)
     else if (line.startsWith('],')) tallies = talliesOf(line)
   }
   try {
@@ -204,8 +210,12 @@ function readTrace(path: string, event: (json: string) => void): BusyTally[] {
 }
 
 function talliesOf(end: string): BusyTally[] {
-  const { otherData } = JSON.parse(`{${end.slice(2)}`) as { otherData: { tallies: BusyTally[] } }
-  return otherData.tallies
+  try {
+    const { otherData } = JSON.parse(`{${end.slice(2)}`) as { otherData: { tallies: BusyTally[] } }
+    return otherData.tallies
+  } catch {
+    return [] // cut by the end of its process
+  }
 }
 
 function unwritable(path: string, why: string, cause?: unknown): UserError {
