@@ -22,24 +22,8 @@ import { derive } from '../../shared/random.js'
 import { adamw } from '../../shared/train/adamw.js'
 import { packBatch, type Batch } from '../../shared/train/batch.js'
 import { writeRandomWeights } from './random-weights.js'
+import { SHAPES } from './shapes.js'
 
-/** As config.json has them. */
-export const SHAPES = {
-  gpt2: { model_type: 'gpt2', vocab_size: 50257, n_embd: 768, n_layer: 12, n_head: 12 },
-  'gpt2-medium': { model_type: 'gpt2', vocab_size: 50257, n_embd: 1024, n_layer: 24, n_head: 16 },
-  'smollm2-135m': {
-    model_type: 'llama',
-    vocab_size: 49152,
-    hidden_size: 576,
-    intermediate_size: 1536,
-    num_hidden_layers: 30,
-    num_attention_heads: 9,
-    num_key_value_heads: 3,
-    max_position_embeddings: 8192,
-    rope_theta: 100000,
-    tie_word_embeddings: true,
-  },
-} as const
 const RANK = 8
 /** The first steps are slower: memory is allocated, and pages of the weights are read. */
 const WARM_UP_STEPS = 2

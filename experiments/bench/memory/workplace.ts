@@ -5,7 +5,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { derive } from '../../../shared/random.js'
 import { writeRandomModel } from '../random-model.js'
-import { SHAPES } from '../step.js'
+import { SHAPES } from '../shapes.js'
 
 export type ShapeName = keyof typeof SHAPES
 
