@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { compareCodeUnits } from '../shared/compare.js'
 import { UserError } from '../shared/errors.js'
 import { asCacheError, makeCacheFolder } from '../shared/model/cache.node.js'
-import type { DigestedTensor, ModelDigest } from '../shared/model/digest.js'
+import type { DigestedTensor } from '../shared/model/digest.js'
 import { MAX_TEXT_FILE_BYTES, TEXT_FILES } from '../shared/model/model-files.js'
 import { checkableType, checkPrepared } from '../shared/model/prepared-check.node.js'
 import {
@@ -17,6 +17,7 @@ import {
   preparedStore,
   sha256Of,
   type Layout,
+  type Preparation,
   type PreparedFile,
   type PreparedWeights,
 } from '../shared/model/prepared-files.node.js'
@@ -74,10 +75,10 @@ export async function fetchTexts({ folder, files }: Texts, wanted: readonly stri
 
 export interface WeightsWanted {
   readonly names: Iterable<string>
-  readonly fileOf: (name: string) => string
+  /** In float32, which alone can be checked. */
+  readonly preparation: Preparation
   readonly shapes: ReadonlyMap<string, readonly number[]>
   readonly sources: ReadonlyMap<string, DigestedTensor>
-  readonly digest: ModelDigest
   readonly listed: ModelFiles
   readonly cache: string
 }
@@ -88,11 +89,11 @@ export interface WeightsWanted {
  *   be checked, CACHE_UNWRITABLE, and as `download`.
  */
 export async function fetchWeights(wanted: WeightsWanted, fetcher: Fetcher): Promise<PreparedWeights> {
-  const { names, shapes, sources, digest, listed } = wanted
-  const folder = preparedFolder(digest.model, wanted.cache)
+  const { names, shapes, sources, preparation, listed } = wanted
+  const folder = preparedFolder(preparation, wanted.cache)
   await makeCacheFolder(folder)
   const layouts = new Map<string, Layout>()
-  for (const file of new Set([...names].map(wanted.fileOf))) layouts.set(file, layoutOf(file, shapes, digest.model, wanted.fileOf))
+  for (const file of new Set([...names].map(preparation.fileOf))) layouts.set(file, layoutOf(file, shapes, preparation))
   const prepared = new Map<string, PreparedFile>()
   const lacking: Wanted[] = []
   for (const [file, layout] of [...layouts].sort(([a], [b]) => compareCodeUnits(a, b))) {
@@ -119,7 +120,7 @@ export async function fetchWeights(wanted: WeightsWanted, fetcher: Fetcher): Pro
     })
   }
   await fetchAll(lacking, folder, fetcher)
-  return preparedStore(folder, digest.model, layouts, prepared)
+  return preparedStore(folder, preparation, layouts, prepared)
 }
 
 interface Wanted {

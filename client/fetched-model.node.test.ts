@@ -43,7 +43,7 @@ type Piece = Omit<FileRequest, 'type'>
 /** A server that hands out the model, with what it says and sends as it should be unless told otherwise. */
 class Server implements FileSource {
   readonly asked: Piece[] = []
-  private readonly served = serveModel(model, weights)
+  private readonly served = serveModel(model, async () => weights)
 
   constructor(
     private readonly lies: {
@@ -120,6 +120,18 @@ describe('a model that is fetched', () => {
     const beside = new Server()
     await fetchBottom(beside, {}, join(root, 'server'))
     expect(beside.files).toEqual(['config.json'])
+  })
+
+  test('is fetched in float32 where 8-bit blocks are wanted, and the blocks are those of a folder', async () => {
+    const server = new Server()
+    const fetched = await fetchModel({ model: card, limits: LIMITS }, server, { cache })
+    const names = weightsOfSides(fetched.definition, CUT).bottom
+    const [own, theirs] = [await fetched.weights(names, { precision: 'q8' }), await model.weights(names, { precision: 'q8' })]
+    expect(server.files).toEqual(['config.json', 'block-0.bin', 'block-1.bin', 'embedding.bin'])
+    expect(own.folder).toBe(join(cache, 'weights', `${card.digest}-q8`))
+    for (const [file, facts] of own.files) expect(facts).toEqual(theirs.files.get(file))
+    expect(own.quantized('transformer.wte.weight')).not.toBeNull()
+    expect(left()).toEqual([])
   })
 
   test('that another server has with another config.json is another model with the same weights', async () => {

@@ -9,11 +9,12 @@ import { join } from 'node:path'
 import { UserError } from '../shared/errors.js'
 import { cacheFolder } from '../shared/model/cache.node.js'
 import { digestOfTensors, tensorDigest, type DigestedTensor, type ModelDigest } from '../shared/model/digest.js'
-import { fileOf, type Family } from '../shared/model/families/family.js'
+import type { Family } from '../shared/model/families/family.js'
 import { familyOf } from '../shared/model/families/index.js'
 import { requiredJson } from '../shared/model/json-file.node.js'
 import { MAX_PIECE_BYTES, TEXT_FILES } from '../shared/model/model-files.js'
 import type { ModelFolder } from '../shared/model/model.node.js'
+import { preparationOf, preparedNumbers, prepareWeights } from '../shared/model/prepared.node.js'
 import { loadTokenizer } from '../shared/model/tokenizer.node.js'
 import type { MessageOf, ModelCard, ModelFiles } from '../shared/protocol/messages.js'
 import { fetchTexts, fetchWeights, textFolder, type Fetcher, type FetchProgress } from './fetch-files.node.js'
@@ -60,7 +61,16 @@ export async function fetchModel(
     sources: [...sources.values()],
     parameters: [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0),
     folder: texts.folder,
-    weights: (names) => fetchWeights({ names, fileOf: (name) => fileOf(family, name), shapes, sources, digest, listed, cache }, fetcher),
+    async weights(names, { precision = 'fp32', signal } = {}) {
+      const definition = { family, config }
+      const wanted = [...names]
+      const plain = preparationOf(definition, digest.model, 'fp32')
+      const fetched = await fetchWeights({ names: wanted, preparation: plain, shapes, sources, listed, cache }, fetcher)
+      if (precision === 'fp32') return fetched
+      // What is fetched can be checked in float32 only; blocks are made of it here.
+      const preparation = preparationOf(definition, digest.model, precision)
+      return await prepareWeights({ ...preparation, source: preparedNumbers(fetched), names: wanted, cache, signal })
+    },
     async tokenizer() {
       await fetchTexts(texts, TEXT_FILES, fetcher)
       return loadTokenizer(texts.folder)

@@ -2,7 +2,7 @@
  * @file Joins a run over a link: opens the blocks that the server's config gives this client, and trains. Every client comes through here.
  */
 import type { Backend } from '../shared/backend/backend.js'
-import type { WeightStore } from '../shared/backend/weights.js'
+import type { Precision, WeightStore } from '../shared/backend/weights.js'
 import type { ClientLink, Traffic } from '../shared/protocol/link.js'
 import { PROTOCOL_VERSION, type MessageOf, type Part } from '../shared/protocol/messages.js'
 import { CODECS } from '../shared/protocol/codec/index.js'
@@ -18,7 +18,7 @@ import { train, type Around, type TrainerEvent } from './trainer.js'
 
 /** A model that can hand out its weights. */
 export interface ClientModel extends LoadedModel {
-  weights(names: Iterable<string>): Promise<WeightStore>
+  weights(names: Iterable<string>, options: { readonly precision: Precision }): Promise<WeightStore>
 }
 
 export interface JoinOptions<Model extends ClientModel> {
@@ -74,7 +74,7 @@ export function joinRun<Model extends ClientModel>({
       const setting: Omit<StageSetting, 'lane'> = {
         backend,
         model: model.definition,
-        weights: await model.weights(names),
+        weights: await model.weights(names, { precision: config.model.precision }),
         lora: loraOfRun(model, config.lora).setting,
         smoothing: config.train.label_smoothing_factor,
         recomputeAll: config.train.gradient_checkpointing,

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { onnxBackend } from '../shared/backend/onnx/onnx.node.js'
 import { referenceBackend } from '../shared/backend/reference.js'
+import type { Precision } from '../shared/backend/weights.js'
 import type { Config } from '../shared/config/schema.js'
 import { initialAdapter } from '../shared/model/adapter.js'
 import { loraOfRun } from '../shared/model/loaded.js'
@@ -131,6 +133,26 @@ describe('one client on reference, two rounds, no clipping', () => {
     expect(lossesOf(run)).toEqual(fromFresh.losses)
     expect(run.adapter).toEqual(fromFresh.adapter)
     expect(run.activations.size).toBe(0)
+  })
+})
+
+describe('weights in 8-bit blocks, on onnx', () => {
+  const onnx = onnxBackend({ threads: 1, lanes: 2 })
+  afterAll(() => onnx.dispose())
+  const run = async (split: Groups['split'], precision: Precision) =>
+    runTogether({ config: smallConfig({ ...ONE_CLIENT, split }), backend: onnx, data: smallData(1), precision })
+
+  test('a split run learns what the model in one piece learns, and both nearly what float32 learns', async () => {
+    const whole = await run({ topology: 'centralized' }, 'q8')
+    const exact = await run({ topology: 'centralized' }, 'fp32')
+    expect(relativeError(lossesOf(whole), lossesOf(exact))).toBeLessThan(0.01)
+    expect(lossesOf(whole)).not.toEqual(lossesOf(exact))
+    for (const cut_layer of [0, 2, 4]) {
+      const split = await run({ cut_layer }, 'q8')
+      expect(relativeError(lossesOf(split), lossesOf(whole)), `cut at ${cut_layer}`).toBeLessThan(1e-5)
+      expect(relativeError(valuesOf(split.adapter), valuesOf(whole.adapter)), `cut at ${cut_layer}`).toBeLessThan(1e-3)
+    }
+    expect(onnx.liveHandles()).toBe(0)
   })
 })
 

@@ -93,7 +93,8 @@ export async function hostRun({
   signal?.throwIfAborted()
   doing('preparing')
   // Clients on this machine find their blocks prepared.
-  const weights = await model.weights(new Set([...sides.top, ...sides.bottom].sort(compareCodeUnits)), signal)
+  const names = [...new Set([...sides.top, ...sides.bottom])].sort(compareCodeUnits)
+  const weights = await model.weights(names, { precision: config.model.precision, signal })
   signal?.throwIfAborted()
   const backend = openBackend(config.model.engine, { threads, lanes, trace })
   const files: { close(): void }[] = []
@@ -140,7 +141,7 @@ export async function hostRun({
       run: `${directory.name}_${directory.id}`,
       model,
       weights,
-      files: serveModel(model, weights),
+      files: serveModel(model, async () => (config.model.precision === 'fp32' ? weights : model.weights(names))),
       backend,
       observer,
       token,

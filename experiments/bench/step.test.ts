@@ -20,13 +20,14 @@ async function folders(): Promise<string[]> {
 }
 
 test.each([
-  { config: TINY, seq: 16, scored: 1 },
-  { config: TINY_LLAMA, seq: 16, scored: 0.25 },
-  { config: TINY, seq: 2, scored: 0 },
-])(
-  'times steps of a $config.model_type of any shape, $seq tokens with $scored scored, and removes its weights',
-  async ({ config, seq, scored }) => {
-    const { stepMs, peakMegabytes } = await measureStep({ source: { config }, batch: 2, seq, scored, threads: 1 })
+  { config: TINY, seq: 16, scored: 1, precision: 'fp32' },
+  { config: TINY, seq: 16, scored: 1, precision: 'q8' },
+  { config: TINY_LLAMA, seq: 16, scored: 0.25, precision: 'q8' },
+  { config: TINY, seq: 2, scored: 0, precision: 'fp32' },
+] as const)(
+  'times steps of a $config.model_type of any shape in $precision, $seq tokens with $scored scored, and removes its weights',
+  async ({ config, seq, scored, precision }) => {
+    const { stepMs, peakMegabytes } = await measureStep({ source: { config }, precision, batch: 2, seq, scored, threads: 1 })
     expect(stepMs).toHaveLength(7)
     expect([...stepMs]).toEqual([...stepMs].sort((a, b) => a - b))
     expect(stepMs[0]).toBeGreaterThan(0)
@@ -40,7 +41,7 @@ test('a measurement that is cut short by the end of the process removes its weig
   const onStep = (done: number): void => {
     if (done === 1) ended.push(closeBeforeExit(10_000))
   }
-  await measureStep({ source: { config: TINY }, batch: 2, seq: 4, scored: 1, threads: 1, onStep }).catch(() => {})
+  await measureStep({ source: { config: TINY }, precision: 'fp32', batch: 2, seq: 4, scored: 1, threads: 1, onStep }).catch(() => {})
   expect(await Promise.all(ended)).toEqual([true])
   expect(await folders()).toEqual([])
 })

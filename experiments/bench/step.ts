@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { z } from 'zod'
-import type { WeightStore } from '../../shared/backend/weights.js'
+import { PRECISIONS, type Precision, type WeightStore } from '../../shared/backend/weights.js'
 import { onnxBackend } from '../../shared/backend/onnx/onnx.node.js'
 import { defineCommand, downloadReport, integerFlag, numberFlag, wordFlag } from '../../shared/command-line/index.node.js'
 import { UserError } from '../../shared/errors.js'
@@ -34,6 +34,8 @@ interface StepOptions {
   readonly source: { readonly config: object } | { readonly model: string }
   /** How downloads go. */
   readonly hub?: HubAccess
+  /** Of the frozen weights. */
+  readonly precision: Precision
   readonly batch: number
   readonly seq: number
   /** Share of positions that carry a label: the last ones. */
@@ -62,7 +64,7 @@ export const benchStepCommand = defineCommand({
     '--batch <rows>': 'rows in a batch [4]',
     '--seq <tokens>': 'tokens in a row [128]',
     '--scored <share>': 'share of the positions that carry a label [1]',
-    '--precision <name>': 'of the frozen weights: fp32 [fp32]',
+    '--precision <name>': 'of the frozen weights: fp32, or q8 (8-bit blocks) [fp32]',
     '--engine <name>': 'onnx [onnx]',
     '--threads <count>': 'threads that compute [2]',
     '--profile <prefix>': "write ONNX Runtime's profiles to files of that prefix",
@@ -73,12 +75,12 @@ export const benchStepCommand = defineCommand({
     batch: integerFlag(1, 1024).default(4),
     seq: integerFlag(2, 1024).default(128),
     scored: numberFlag(0, 1).default(1),
-    precision: wordFlag(['fp32']).default('fp32'),
+    precision: wordFlag(PRECISIONS).default('fp32'),
     engine: wordFlag(['onnx']).default('onnx'),
     threads: integerFlag(1, 1024).default(2),
     profile: z.string().optional(),
   }),
-  async run(context, _, { shape, model, precision, engine, profile, ...options }) {
+  async run(context, _, { shape, model, engine, profile, ...options }) {
     if (shape !== undefined && model !== undefined) throw shapeOrModel()
     const name = model ?? shape ?? 'gpt2'
     const tellDownload = downloadReport(context)
@@ -109,7 +111,6 @@ export const benchStepCommand = defineCommand({
       ...(model === undefined ? { shape: name } : { model: basename(name) }),
       ...options,
       rank: RANK,
-      precision,
       engine,
       median_ms: tenths(median),
       min_ms: tenths(stepMs[0]!),
@@ -163,16 +164,16 @@ export async function measureStep(options: StepOptions): Promise<StepTimes> {
 }
 
 async function modelAndWeights(
-  { source, hub = {} }: StepOptions,
+  { source, precision, hub = {} }: StepOptions,
   scratch: string,
 ): Promise<{ model: ModelDefinition; weights: WeightStore }> {
   if ('config' in source) {
     const family = familyOf(source.config)
     const model = { family, config: family.parse(source.config) }
-    return { model, weights: await writeRandomWeights(scratch, model) }
+    return { model, weights: await writeRandomWeights(scratch, model, precision) }
   }
   const { definition, weights } = await openModel(source.model, { hub })
-  return { model: definition, weights: await weights(weightsOfSides(definition, null).bottom) }
+  return { model: definition, weights: await weights(weightsOfSides(definition, null).bottom, { precision }) }
 }
 
 function shapeOrModel(): UserError {

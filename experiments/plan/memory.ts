@@ -122,13 +122,19 @@ export function splitServerMemory(setting: MemorySetting, graphs: TopGraphs): No
   ])
 }
 
-/** A server of clients that hold the whole model: it only averages. */
+/** A server of clients that hold the whole model: it only averages, or stores what each has of its own (`local`). */
 export function averagingServerMemory(setting: MemorySetting): NodeMemory {
-  const { client } = setting.adapterParameters
+  const { config, clients, adapterParameters } = setting
+  const isLocal = config.split.topology === 'local'
+  const stored = isLocal ? clients : 1
   return node([
     processTerm(),
-    { name: 'adapter', bytes: F32_BYTES * client, of: "the clients' adapter" },
-    { name: 'moments', bytes: sentMomentBytes(setting), of: 'moments of adapters' },
+    {
+      name: 'adapter',
+      bytes: F32_BYTES * stored * adapterParameters.client,
+      of: isLocal ? 'the adapter of each client' : "the clients' adapter",
+    },
+    { name: 'moments', bytes: stored * sentMomentBytes(setting), of: 'moments of adapters' },
     replies(setting),
   ])
 }
@@ -145,16 +151,21 @@ export function prepackedBytes(graph: Graph): number {
       const value = id === null ? undefined : graph.values[id]
       if (value?.source.kind !== 'weight' || value.shape.length < 2) continue
       const isTransposed = op === 'cross_entropy_head' || (position === 0 ? attributes.transposeA : attributes.transposeB) === true
-      layouts.set(`${value.source.name} ${isTransposed}`, F32_BYTES * elements(value.shape as readonly number[]))
+      layouts.set(`${value.source.name} ${isTransposed}`, bytesOfWeight(value.shape as readonly number[]))
     }
   }
   return [...layouts.values()].reduce((sum, bytes) => sum + bytes, 0)
 }
 
-/** 4 bytes for each value of the frozen weights of these graphs. */
+/** What the frozen weights of these graphs take, each counted once. */
 export function weightBytes(graphs: readonly Graph[]): number {
   const shapes = new Map(graphs.flatMap((graph) => [...graphWeights(graph)].map(([name, { shape }]) => [name, shape as readonly number[]])))
-  return [...shapes.values()].reduce((sum, shape) => sum + F32_BYTES * elements(shape), 0)
+  return [...shapes.values()].reduce((sum, shape) => sum + bytesOfWeight(shape), 0)
+}
+
+/** Of a frozen weight as it is stored: every value is a float32. */
+function bytesOfWeight(shape: readonly number[]): number {
+  return F32_BYTES * elements(shape)
 }
 
 function side({ config }: MemorySetting, parameters: number, graphs: readonly Graph[]): MemoryTerm[] {

@@ -62,6 +62,7 @@ describe('the bytes of a plan are those of the run', () => {
     ],
     ['federated', { split: { topology: 'federated' } }],
     ['centralized', { split: { topology: 'centralized' } }],
+    ['local', { split: { topology: 'local' } }],
   ])('%s', async (_, changes) => {
     const groups = Object.fromEntries(
       ['model', 'split', 'train', 'federation', 'transport', 'eval'].map((group) => [group, { ...MEMORY[group], ...changes[group] }]),

@@ -6,7 +6,9 @@ import { helloOf, joinRun, memoryMoments, type ClientModel } from '../../client/
 import { silentObserver, type Clock } from '../../server/observer.js'
 import { startServer } from '../../server/start.js'
 import type { Backend } from '../../shared/backend/backend.js'
+import { quantizedWeights, type Precision } from '../../shared/backend/weights.js'
 import type { ClientConfig, Config } from '../../shared/config/schema.js'
+import { matricesInBlocks } from '../../shared/model/precision.js'
 import { openGolden } from '../../shared/model/testing/golden.js'
 import type { Activations, Gradients } from '../../shared/protocol/messages.js'
 import type { RoundLine, StepLine, TrafficLine } from '../../shared/run-records.js'
@@ -16,6 +18,8 @@ import { overMemory, type Connect } from './links.js'
 export interface TogetherOptions {
   readonly config: Config
   readonly backend: Backend
+  /** Of the frozen weights; float32 if absent. */
+  readonly precision?: Precision
   /** Name of the golden model; GPT-2 if absent. */
   readonly golden?: string
   /** Of each client; they are called `client-0`, `client-1` and so on, unless `ids` says otherwise. */
@@ -45,6 +49,7 @@ export interface RunTogether {
 export async function runTogether({
   config,
   backend,
+  precision = 'fp32',
   golden = 'gpt2',
   data,
   ids,
@@ -53,7 +58,8 @@ export async function runTogether({
   clock,
   onStep,
 }: TogetherOptions): Promise<RunTogether> {
-  const { model, weights } = goldenModel(golden)
+  const { model, weights: plain } = goldenModel(golden)
+  const weights = precision === 'fp32' ? plain : await quantizedWeights(plain, matricesInBlocks(model.definition, precision))
   const steps: StepLine[] = []
   const rounds: RoundLine[] = []
   const traffic: TrafficLine[] = []
@@ -92,7 +98,7 @@ export async function runTogether({
       link,
       backend,
       lane: index,
-      openModel: async () => model,
+      openModel: async () => ({ ...model, weights: async () => weights }),
       openData: async ({ config: own }) => open(client, own),
       moments: memoryMoments(),
     })

@@ -5,6 +5,7 @@
  * whoever builds it widens the key here and deletes that entry.
  */
 import { z } from 'zod'
+import { PRECISIONS } from '../backend/weights.js'
 import { REVISION } from '../model/hub/id.js'
 import { patternKeyProblem, patternProblem } from '../model/module-selection.js'
 import { isOwnModule, OWN_MODULE } from './own-path.js'
@@ -43,7 +44,7 @@ export const ModelGroup = z.strictObject({
   /** Of a hub id. Resolved, in a run's own config: the commit. */
   revision: z.string().regex(REVISION, 'a branch, a tag or a commit').default('main'),
   /** Of the frozen weights. */
-  precision: z.literal('fp32').default('fp32'),
+  precision: z.enum(PRECISIONS).default('fp32'),
   engine: z.enum(['onnx', 'reference']).default('onnx'),
   /** Threads of each process; null: cores divided by the processes on this machine, at least 1. */
   threads: z.int().min(1).max(1024).nullable().default(null),

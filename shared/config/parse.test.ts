@@ -99,7 +99,7 @@ test.each([[null], [undefined], [{}], [{ train: null }]])('%j gives the defaults
 
 describe('a value that is planned but not built', () => {
   test.each([
-    ['model.precision', { model: { precision: 'q8' } }],
+    ['model.precision', { model: { precision: 'int8' } }],
     ['model.engine', { model: { engine: 'tfjs' } }],
     ['split.cut_layer', { split: { cut_layer: { 'client-0': 1 } } }],
     ['split.tail_layers', { split: { tail_layers: 1 } }],

@@ -295,8 +295,8 @@ export class Value {
     return this.one('from_heads', [slots, places])
   }
   /** Negative log-likelihood, log-sum-exp and probabilities of a linear head; see ops/cross_entropy_head.ts. */
-  crossEntropyHead(weight: Value, targets: Value): { nll: Value; logSumExp: Value; probabilities: Value } {
-    const [nll, logSumExp, probabilities] = this.many('cross_entropy_head', [weight, targets])
-    return { nll: nll, logSumExp: logSumExp, probabilities: probabilities }
+  crossEntropyHead(weight: Value, targets: Value): { nll: Value; logSumExp: Value; slope: Value } {
+    const [nll, logSumExp, slope] = this.many('cross_entropy_head', [weight, targets])
+    return { nll: nll, logSumExp: logSumExp, slope: slope }
   }
 }

@@ -2,6 +2,7 @@
  * @file Opens a model as this program uses it: family, configuration, digest, tokenizer, and the prepared weights of some blocks.
  */
 import { join } from 'node:path'
+import type { Precision } from '../backend/weights.js'
 import { UserError } from '../errors.js'
 import { packageRoot } from '../version.node.js'
 import type { ModelCard } from '../protocol/messages.js'
@@ -15,12 +16,17 @@ import type { ModelDefinition } from './graphs.js'
 import type { HubAccess } from './hub/snapshot.node.js'
 import { findModel, type ModelSource } from './model-source.node.js'
 import type { PreparedWeights } from './prepared-files.node.js'
-import { prepareWeights } from './prepared.node.js'
+import { checkpointNumbers, preparationOf, prepareWeights } from './prepared.node.js'
 import { loadTokenizer } from './tokenizer.node.js'
 import type { Tokenizer } from './tokenizer.js'
 
 /** What the shipped model is called in public files. */
 const SHIPPED_NAME = 'cutlayer-shipped'
+
+export interface WeightOptions {
+  readonly precision?: Precision
+  readonly signal?: AbortSignal | undefined
+}
 
 /** What is known of a model without its weights. */
 export interface ModelOutline extends Omit<LoadedModel, 'digest'> {
@@ -34,8 +40,8 @@ export interface ModelFolder extends ModelOutline, LoadedModel {
   readonly folder: string
   /** Its tensors as they are stored: what the digest is made of. */
   readonly sources: readonly DigestedTensor[]
-  /** Weights by name, of the files that hold these; others are not read. */
-  weights(names: Iterable<string>, signal?: AbortSignal): Promise<PreparedWeights>
+  /** Weights by name, of the files that hold these; others are not read. In float32 unless another precision is asked for. */
+  weights(names: Iterable<string>, options?: WeightOptions): Promise<PreparedWeights>
 }
 
 /** The part of a model that one side of a cut holds. */
@@ -89,11 +95,12 @@ export async function openModel(nameOrId: string | null, { revision = 'main', sh
       digest: whole,
       sources,
       folder: raw.folder,
-      async weights(names, signal) {
+      async weights(names, { precision = 'fp32', signal } = {}) {
         // Opened again, so that a model that is only looked at holds no file open.
         const again = await open()
         try {
-          return await prepareWeights({ checkpoint: again.used, digest: whole, names, fileOf: (name) => fileOf(family, name), signal })
+          const preparation = preparationOf(outline.definition, whole.model, precision)
+          return await prepareWeights({ ...preparation, source: checkpointNumbers(again.used, whole), names, signal })
         } finally {
           await again.raw.close()
         }

@@ -6,6 +6,7 @@ import { fileOf } from './families/family.js'
 import { openModel, type ModelFolder } from './model.node.js'
 import { checkPrepared } from './prepared-check.node.js'
 import { layoutOf, type PreparedWeights } from './prepared-files.node.js'
+import { preparationOf } from './prepared.node.js'
 
 const FILE = 'block-0.bin'
 let folder: string
@@ -23,7 +24,7 @@ afterAll(() => rmSync(folder, { recursive: true }))
 
 function check(path: string) {
   const { family, config } = model.definition
-  const layout = layoutOf(FILE, family.tensors(config), model.digest.model, (name) => fileOf(family, name))
+  const layout = layoutOf(FILE, family.tensors(config), preparationOf(model.definition, model.digest.model, 'fp32'))
   return checkPrepared(path, layout, new Map(model.sources.map((source) => [source.name, source])))
 }
 

@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto'
 import { open, type FileHandle } from 'node:fs/promises'
-import { UserError } from '../errors.js'
+import { UserError, unreachable } from '../errors.js'
 import { elements } from '../tensor.js'
 import type { DigestedTensor } from './digest.js'
 import { fromFloat32 } from './dtype.js'
@@ -34,7 +34,9 @@ export async function checkPrepared(path: string, layout: Layout, sources: Reado
   let position = 0
   const handle = await open(path, 'r')
   try {
-    for (const { name, shape, offset } of layout.tensors) {
+    for (const tensor of layout.tensors) {
+      if (!('offset' in tensor)) return unreachable(`${tensor.name} is in blocks, of which its source's bytes cannot be found again`)
+      const { name, shape, offset } = tensor
       const padding = await readExactly(handle, position, offset - position)
       whole.update(padding)
       if (padding.some((byte) => byte !== 0)) wrong.push(`the space before ${name}`)

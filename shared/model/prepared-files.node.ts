@@ -1,6 +1,6 @@
 /**
- * @file The files of the prepared-weights cache: a model's weights as little-endian float32, one file per group of tensors, ready to be
- * mapped into memory.
+ * @file The files of the prepared-weights cache: a model's weights as little-endian float32, or with matrices in 8-bit blocks, one file per
+ * group of tensors, ready to be mapped into memory.
  *
  * `<cache>/weights/<digest>-<precision>/` holds `<group>.bin` and, beside each, `<group>.bin.json` that says what must be in it. What a group
  * holds follows from the model's tensors and the group's name alone: a file is the same whether it was made here from a checkpoint
@@ -10,7 +10,8 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { lstat, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { WeightLocation, WeightSpec, WeightStore } from '../backend/weights.js'
+import { blockBytes, dequantize, mapMatrix, type Direction, type QuantizedMatrix } from '../backend/blocks.js'
+import type { Precision, WeightLocation, WeightSpec, WeightStore } from '../backend/weights.js'
 import { UserError } from '../errors.js'
 import { elements } from '../tensor.js'
 import { writeAtomically } from './atomic-file.node.js'
@@ -28,7 +29,31 @@ export interface Layout {
   /** The model's digest. */
   readonly model: string
   readonly bytes: number
-  readonly tensors: readonly { readonly name: string; readonly shape: readonly number[]; readonly offset: number }[]
+  readonly tensors: readonly TensorLayout[]
+}
+
+export type TensorLayout = {
+  readonly name: string
+  readonly shape: readonly number[]
+} & (
+  | { /** Of the float32 numbers. */ readonly offset: number }
+  | {
+      /** Of each part of the blocks. */
+      readonly offsets: QuantizedMatrix<number>
+      /** The direction whose blocks were made of the numbers themselves. */
+      readonly primary: Direction
+    }
+)
+
+/** How the prepared files of a model are made. */
+export interface Preparation {
+  /** The model's digest. */
+  readonly model: string
+  readonly precision: Precision
+  /** The file that a tensor belongs to, as `block-0.bin`. The same for every process. */
+  readonly fileOf: (name: string) => string
+  /** Direction of a matrix's primary blocks; null for a tensor that stays float32. */
+  readonly blocksOf: (name: string) => Direction | null
 }
 
 export interface PreparedFile {
@@ -44,28 +69,38 @@ export interface PreparedWeights extends WeightStore {
 }
 
 /** Where the prepared files of a model lie. */
-export function preparedFolder(modelDigest: string, cache: string = cacheFolder()): string {
-  return join(cache, 'weights', `${modelDigest}-fp32`)
+export function preparedFolder({ model, precision }: Pick<Preparation, 'model' | 'precision'>, cache: string = cacheFolder()): string {
+  return join(cache, 'weights', `${model}-${precision}`)
 }
 
 /** @param shapes of all tensors of the model; `fileOf` says which of them the file holds. */
 export function layoutOf(
   file: string,
   shapes: ReadonlyMap<string, readonly number[]>,
-  modelDigest: string,
-  fileOf: (name: string) => string,
+  { model, fileOf, blocksOf }: Pick<Preparation, 'model' | 'fileOf' | 'blocksOf'>,
 ): Layout {
   let bytes = 0
+  const place = (size: number): number => {
+    const offset = Math.ceil(bytes / ALIGNMENT) * ALIGNMENT
+    bytes = offset + size
+    return offset
+  }
   const tensors = [...shapes.keys()]
     .filter((name) => fileOf(name) === file)
     .sort()
-    .map((name) => {
+    .map((name): TensorLayout => {
       const shape = shapes.get(name)!
-      const offset = Math.ceil(bytes / ALIGNMENT) * ALIGNMENT
-      bytes = offset + elements(shape) * 4
-      return { name, shape, offset }
+      const primary = blocksOf(name)
+      return primary === null
+        ? { name, shape, offset: place(elements(shape) * 4) }
+        : { name, shape, offsets: mapMatrix(matrixBytes(shape), place), primary }
     })
-  return { version: MANIFEST_VERSION, model: modelDigest, bytes, tensors }
+  return { version: MANIFEST_VERSION, model, bytes, tensors }
+}
+
+/** Bytes of the parts of a matrix in blocks, in the order that files have them. */
+function matrixBytes([rows, columns]: readonly number[]): QuantizedMatrix<number> {
+  return { rows: blockBytes(rows, columns), columns: blockBytes(columns, rows) }
 }
 
 /** Size, times and inode of a plain file, or null if there is none. A link does not count: it may lead anywhere. */
@@ -110,49 +145,71 @@ function manifestPath(folder: string, file: string): string {
 /** Opens files that are there and whole. @param layouts by file; they are of one model */
 export function preparedStore(
   folder: string,
-  digest: string,
+  { model: digest, precision }: Pick<Preparation, 'model' | 'precision'>,
   layouts: ReadonlyMap<string, Layout>,
   files: ReadonlyMap<string, PreparedFile>,
 ): PreparedWeights {
-  const specs = new Map<string, WeightSpec>()
-  const locations = new Map<string, WeightLocation>()
-  for (const [file, { tensors }] of layouts) {
-    for (const { name, shape, offset } of tensors) {
-      specs.set(name, { name, shape })
-      locations.set(name, { file, offset, bytes: elements(shape) * 4 })
+  const tensors = new Map<string, TensorLayout & { readonly file: string }>()
+  for (const [file, layout] of layouts) for (const tensor of layout.tensors) tensors.set(tensor.name, { ...tensor, file })
+  const locate = (name: string): WeightLocation | null => {
+    const tensor = tensors.get(name)
+    return tensor && 'offset' in tensor ? { file: tensor.file, offset: tensor.offset, bytes: elements(tensor.shape) * 4 } : null
+  }
+  const quantized = (name: string): QuantizedMatrix<WeightLocation> | null => {
+    const tensor = tensors.get(name)
+    if (!tensor || 'offset' in tensor) return null
+    const { file, shape, offsets } = tensor
+    const sizes = matrixBytes(shape)
+    const part = (direction: Direction, which: 'codes' | 'scales'): WeightLocation => ({
+      file,
+      offset: offsets[direction][which],
+      bytes: sizes[direction][which],
+    })
+    return {
+      rows: { codes: part('rows', 'codes'), scales: part('rows', 'scales') },
+      columns: { codes: part('columns', 'codes'), scales: part('columns', 'scales') },
     }
   }
   return {
-    digest,
-    specs,
+    precision,
+    digest: precision === 'fp32' ? digest : `${digest}-${precision}`,
+    specs: new Map([...tensors].map(([name, { shape }]): [string, WeightSpec] => [name, { name, shape }])),
     folder,
     files,
-    locate: (name) => locations.get(name) ?? null,
+    locate,
+    quantized,
     async read(name) {
-      const location = locations.get(name)
-      if (!location) throw missingWeight(name, folder)
-      const bytes = new Uint8Array(location.bytes)
-      const handle = await open(join(folder, location.file), 'r')
-      try {
-        let filled = 0
-        while (filled < bytes.length) {
-          const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, location.offset + filled)
-          if (bytesRead === 0) {
-            throw new UserError({
-              code: 'MODEL_CORRUPT',
-              what: `${name} cannot be read from the prepared weights`,
-              why: `${join(folder, location.file)} was cut while it was in use`,
-              fix: 'start again: the file is then made afresh',
-            })
-          }
-          filled += bytesRead
-        }
-      } finally {
-        await handle.close()
-      }
-      return new Float32Array(bytes.buffer)
+      const tensor = tensors.get(name)
+      if (!tensor) throw missingWeight(name, folder)
+      if ('offset' in tensor) return new Float32Array((await readPart(folder, name, locate(name)!)).buffer)
+      const { codes, scales } = quantized(name)![tensor.primary]
+      const blocks = { codes: await readPart(folder, name, codes), scales: await readPart(folder, name, scales) }
+      return dequantize(blocks, tensor.shape, tensor.primary)
     },
   }
+}
+
+async function readPart(folder: string, name: string, { file, offset, bytes }: WeightLocation): Promise<Uint8Array<ArrayBuffer>> {
+  const part = new Uint8Array(bytes)
+  const handle = await open(join(folder, file), 'r')
+  try {
+    let filled = 0
+    while (filled < bytes) {
+      const { bytesRead } = await handle.read(part, filled, bytes - filled, offset + filled)
+      if (bytesRead === 0) {
+        throw new UserError({
+          code: 'MODEL_CORRUPT',
+          what: `${name} cannot be read from the prepared weights`,
+          why: `${join(folder, file)} was cut while it was in use`,
+          fix: 'start again: the file is then made afresh',
+        })
+      }
+      filled += bytesRead
+    }
+  } finally {
+    await handle.close()
+  }
+  return part
 }
 
 export function missingWeight(name: string, where: string): UserError {

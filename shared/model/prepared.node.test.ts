@@ -21,12 +21,14 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { WeightStore } from '../backend/weights.js'
+import type { Direction } from '../backend/blocks.js'
+import { quantizedWeights, type WeightLocation, type WeightStore } from '../backend/weights.js'
 import { asCacheError, cacheFolder } from './cache.node.js'
 import { openCheckpoint, renameTensors, type Checkpoint } from './checkpoint.node.js'
+import type { ModelDigest } from './digest.js'
 import { digestCheckpoint } from './digest.node.js'
 import { fromFloat32 } from './dtype.js'
-import { prepareWeights } from './prepared.node.js'
+import { checkpointNumbers, prepareWeights } from './prepared.node.js'
 import { serializeSafetensors } from './safetensors.js'
 
 const golden = fileURLToPath(new URL('golden/gpt2/model', import.meta.url))
@@ -50,8 +52,14 @@ afterEach(async () => {
 
 const namesOf = (...files: string[]): string[] => [...checkpoint.tensors.keys()].filter((name) => files.includes(fileOf(name)))
 
+/** Float32, as the checkpoint has it. */
+async function plain(from = checkpoint, digest?: ModelDigest) {
+  const known = digest ?? (await digestCheckpoint(from, cache))
+  return { source: checkpointNumbers(from, known), model: known.model, precision: 'fp32', fileOf, blocksOf: () => null, cache } as const
+}
+
 async function prepare(names: Iterable<string> = checkpoint.tensors.keys(), from = checkpoint): Promise<WeightStore> {
-  return prepareWeights({ checkpoint: from, digest: await digestCheckpoint(from, cache), names, fileOf, cache })
+  return prepareWeights({ ...(await plain(from)), names })
 }
 
 async function expectWhole(store: WeightStore): Promise<void> {
@@ -97,6 +105,42 @@ describe('prepared weights', () => {
     expect(binaries()).toEqual(['block-0.bin', 'block-3.bin', 'head.bin'])
     expect(inode(join(bottom.folder!, 'block-0.bin'))).toBe(before)
   })
+  test('in 8-bit blocks lie in a folder of their own: matrices in two forms, vectors as float32', async () => {
+    const known = await plain()
+    const blocksOf = (name: string): Direction | null => (known.source.shapes.get(name)!.length === 2 ? 'columns' : null)
+    const names = known.source.shapes.keys()
+    const store = await prepareWeights({ ...known, precision: 'q8', blocksOf, names })
+    expect(store.folder).toBe(join(cache, 'weights', `${known.model}-q8`))
+    expect(store.precision).toBe('q8')
+    const matrices = new Map([...known.source.shapes.keys()].flatMap((name) => (blocksOf(name) ? [[name, 'columns'] as const] : [])))
+    const expected = await quantizedWeights(await prepare(), matrices)
+    for (const [name, { shape }] of store.specs) {
+      expect(await store.read(name)).toEqual(await expected.read(name))
+      const [blocks, plainPlace] = [store.quantized(name), store.locate(name)]
+      expect([blocks === null, plainPlace === null]).toEqual([shape.length === 1, shape.length === 2])
+      if (!blocks) continue
+      const [there, wanted] = [blocks, expected.quantized(name)!].map(({ rows, columns }) => [
+        rows.codes,
+        rows.scales,
+        columns.codes,
+        columns.scales,
+      ])
+      for (const [i, part] of there.entries()) {
+        const { file, offset, bytes } = part as WeightLocation
+        expect(offset % 4096).toBe(0)
+        const { raw } = wanted[i] as { raw: Uint8Array }
+        expect(
+          readFileSync(join(store.folder, file))
+            .subarray(offset, offset + bytes)
+            .equals(raw),
+        ).toBe(true)
+      }
+    }
+    const [file] = [...store.files.keys()]
+    const made = inode(join(store.folder, file))
+    await prepareWeights({ ...known, precision: 'q8', blocksOf, names: known.source.shapes.keys() })
+    expect(inode(join(store.folder, file))).toBe(made)
+  })
   test('can be read after the checkpoint is closed', async () => {
     const other = await openCheckpoint(golden)
     const store = await prepare(namesOf('head.bin'), other)
@@ -123,7 +167,7 @@ describe('prepared weights', () => {
   test('are refused if the model is no longer what its digest was made of', async () => {
     const digest = await digestCheckpoint(checkpoint, cache)
     const swapped = renameTensors(checkpoint, (name) => name.replace(/ln_([12])/, (_, n) => `ln_${3 - Number(n)}`))
-    await expect(prepareWeights({ checkpoint: swapped, digest, names: namesOf('block-0.bin'), fileOf, cache })).rejects.toMatchObject({
+    await expect(prepareWeights({ ...(await plain(swapped, digest)), names: namesOf('block-0.bin') })).rejects.toMatchObject({
       code: 'MODEL_CORRUPT',
       what: expect.stringContaining('transformer.h.0.ln_'),
     })
@@ -252,12 +296,9 @@ describe('the cache folder', () => {
     expect(cacheFolder({})).toMatch(/\.cache.cutlayer$/)
   })
   test('that cannot be made is an error that names it and the way out', async () => {
-    const digest = await digestCheckpoint(checkpoint, cache)
     const file = join(root, 'file')
     writeFileSync(file, '')
-    await expect(
-      prepareWeights({ checkpoint, digest, names: namesOf('head.bin'), fileOf, cache: join(file, 'cache') }),
-    ).rejects.toMatchObject({
+    await expect(prepareWeights({ ...(await plain()), names: namesOf('head.bin'), cache: join(file, 'cache') })).rejects.toMatchObject({
       code: 'CACHE_UNWRITABLE',
       what: expect.stringContaining(file),
       fix: expect.stringContaining('CUTLAYER_CACHE'),

@@ -19,14 +19,16 @@ export interface ServedModel {
   read(file: string, offset: number, bytes: number): Promise<Uint8Array<ArrayBuffer>>
 }
 
-/** @param weights the model's prepared files, of both sides of the cut */
-export function serveModel(model: Pick<ModelFolder, 'folder' | 'sources'>, weights: PreparedWeights): ServedModel {
+/** @param openWeights opens the model's prepared files of both sides of the cut, in float32; not before somebody asks for the list */
+export function serveModel(model: Pick<ModelFolder, 'folder' | 'sources'>, openWeights: () => Promise<PreparedWeights>): ServedModel {
+  let opened: Promise<PreparedWeights> | null = null
   let listed: Promise<Pick<ModelFiles, 'files' | 'tensors'>> | null = null
-  const folderOf = (file: string): string => (weights.files.has(file) ? weights.folder : model.folder)
+  const weights = (): Promise<PreparedWeights> => (opened ??= openWeights())
   return {
-    list: () => (listed ??= listOf(model, weights)),
+    list: () => (listed ??= weights().then((files) => listOf(model, files))),
     async read(file, offset, bytes) {
-      const path = join(folderOf(file), file)
+      const { files, folder } = await weights()
+      const path = join(files.has(file) ? folder : model.folder, file)
       const handle = await open(path, 'r').catch((cause: unknown) => {
         throw gone(file, 'it can no longer be opened', cause)
       })

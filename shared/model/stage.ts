@@ -81,10 +81,10 @@ export interface TopStage {
 export async function openBottom(setting: StageSetting, layer: number): Promise<BottomStage> {
   const { backend } = setting
   const { adapterNames, evaluation, ...parts } = bottomGraphs(setting, layer)
-  const compile = (name: string, graph: Graph): LazyProgram => lazyProgram(setting, name, graph, false)
-  const forward = compile('bottom-forward', parts.forward)
-  const backward = compile('bottom-backward', parts.backward)
-  const evaluate = compile('bottom-evaluate', evaluation)
+  const prepack = multipliesCodes(setting)
+  const forward = lazyProgram(setting, 'bottom-forward', parts.forward, prepack)
+  const backward = lazyProgram(setting, 'bottom-backward', parts.backward, prepack)
+  const evaluate = lazyProgram(setting, 'bottom-evaluate', evaluation, false)
   const backwardInputs = [...graphInputs(parts.backward).keys()]
   const discard = (pending: Pending): Promise<void> => backend.release(Object.values(pending.saved))
 
@@ -120,7 +120,7 @@ export async function openBottom(setting: StageSetting, layer: number): Promise<
 /** The blocks from `layer` on, final norm, head and loss; null: the whole model. @throws UserError CUT_OUT_OF_RANGE */
 export async function openTop(setting: StageSetting, layer: number | null, { prepack = false } = {}): Promise<TopStage> {
   const { adapterNames, training, evaluation } = topGraphs(setting, layer)
-  const train = lazyProgram(setting, 'top-train', training, prepack)
+  const train = lazyProgram(setting, 'top-train', training, prepack || multipliesCodes(setting))
   const evaluate = lazyProgram(setting, 'top-evaluate', evaluation, false)
 
   return {
@@ -138,6 +138,14 @@ export async function openTop(setting: StageSetting, layer: number | null, { pre
     },
     dispose: () => disposeAll([train, evaluate]),
   }
+}
+
+/**
+ * Weights in blocks are multiplied in 8-bit codes only where they are laid out for it. Training programs pay for that whoever runs them: a copy
+ * of codes, not of float32. Evaluation rounds no activations, so that a loss is that of the weights.
+ */
+function multipliesCodes({ weights }: StageSetting): boolean {
+  return weights.precision !== 'fp32'
 }
 
 /** A program that is compiled when it is first run: who only evaluates pays for no training program. */

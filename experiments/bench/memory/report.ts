@@ -20,9 +20,9 @@ interface ProcessLine {
   readonly mapped_mb: number
   /** Peak of the resident set, shared pages included, as the kernel keeps it. */
   readonly resident_mb: number
-  /** What `plan` says that private_mb is; null: it plans no such process. */
+  /** What `plan` says that dirty_mb is; null: it plans no such process. What is clean depends on who else has the same files mapped. */
   readonly planned_mb: number | null
-  /** planned / measured - 1. */
+  /** planned_mb / dirty_mb - 1. */
   readonly deviation: number | null
   /** private_mb in that of the whole model in one process. */
   readonly of_whole: number
@@ -74,7 +74,7 @@ export function memoryReport({ name, config, plan, measured, traffic, threads }:
       mapped_mb: megabytes(peak.mappedBytes),
       resident_mb: megabytes(peak.peakResidentBytes),
       planned_mb: expected === null ? null : megabytes(expected),
-      deviation: expected === null ? null : share(expected / peak.privateBytes - 1),
+      deviation: expected === null ? null : share(expected / peak.dirtyBytes - 1),
       of_whole: share(peak.privateBytes / whole),
     }
   })
@@ -120,8 +120,8 @@ export function memoryText(report: MemoryReport, bold: (text: string) => string)
     `${bold(config ?? shape ?? model ?? '')}: ${where}, ${clients} clients, ${batch} rows of ${seq} tokens, ${precision}`,
     '',
     table(COLUMNS, report.processes, bold),
-    'private: peak of Private_Clean + Private_Dirty; dirty: what was written, without files that only one mapping has; weights: of their files, what is',
-    'resident through mappings, which processes share and the kernel drops at need; resident: all of it, shared pages too. MB are 10^6 bytes.',
+    'private: peak of Private_Clean + Private_Dirty; it has weight files that nobody else, and no second program, has mapped. dirty: without them;',
+    'this is what is planned. weights: of their files, what is resident, shared or not; resident: all, with what is shared. MB are 10^6 bytes.',
     ...(second
       ? [`a second client takes ${second.beyond_mb} MB beyond its activations, which the plan says are ${second.activations_mb} MB`]
       : []),
@@ -134,9 +134,9 @@ const COLUMNS: readonly Column<ProcessLine>[] = [
   { title: 'process', cell: ({ name }) => name },
   { title: 'private MB', cell: (line) => line.private_mb.toFixed(1), align: 'right' },
   { title: 'of whole', cell: (line) => line.of_whole.toFixed(3), align: 'right' },
+  { title: 'dirty MB', cell: (line) => line.dirty_mb.toFixed(1), align: 'right' },
   { title: 'planned MB', cell: (line) => line.planned_mb?.toFixed(1) ?? '-', align: 'right' },
   { title: 'deviation', cell: (line) => (line.deviation === null ? '-' : signedPercent(line.deviation)), align: 'right' },
-  { title: 'dirty MB', cell: (line) => line.dirty_mb.toFixed(1), align: 'right' },
   { title: 'weights MB', cell: (line) => line.mapped_mb.toFixed(1), align: 'right' },
   { title: 'resident MB', cell: (line) => line.resident_mb.toFixed(1), align: 'right' },
 ]

@@ -4,6 +4,8 @@
 import { unreachable } from '../../errors.js'
 import type { DType } from '../../graph/data.js'
 import type { Dim } from '../../graph/dims.js'
+import type { QuantizedMatrix } from '../blocks.js'
+import type { WeightContent } from '../weights.js'
 import type { AttributeProto, InitializerProto, NodeProto } from './proto.js'
 
 /** A value as lowerings see it: its ONNX name, and what the graph says of it. */
@@ -11,6 +13,22 @@ export interface Operand {
   readonly name: string
   readonly dtype: DType
   readonly shape: readonly Dim[]
+  /** A weight in blocks. Its `name` is that of the numbers they stand for, which are made only if something asks for it. */
+  readonly blocks?: BlockWeight
+  /** A weight that the runtime copies to the order in which its products read it. */
+  readonly isLaidOut?: boolean
+}
+
+/** A frozen weight [rows, columns] that is kept in blocks. */
+export interface BlockWeight {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly content: QuantizedMatrix<WeightContent>
+  /**
+   * Whether products are computed in codes: the other factor's rows are then rounded to 8-bit blocks too. Else the weight's blocks are turned
+   * into numbers for each product.
+   */
+  readonly inCodes: boolean
 }
 
 /** Where a run's inputs show what a symbol stands for. */
@@ -85,6 +103,14 @@ export class Emitter {
     const name = build()
     this.known.set(key, name)
     return name
+  }
+
+  /** A tensor under a name of its own, which cannot begin with %. */
+  tensor(name: string, type: InitializerProto['type'], dims: readonly number[], content: InitializerProto['content']): string {
+    return this.once(name, () => {
+      this.initializers.push({ name, type, dims, content })
+      return name
+    })
   }
 
   private fold(opType: string, factors: readonly string[]): string {

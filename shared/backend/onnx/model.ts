@@ -4,17 +4,20 @@
 import { unreachable } from '../../errors.js'
 import { graphInputs, type Graph, type ValueId } from '../../graph/data.js'
 import { isSymbol } from '../bindings.js'
+import type { QuantizedMatrix } from '../blocks.js'
+import type { WeightContent } from '../weights.js'
 import { Emitter, type Operand, type SymbolSources } from './emitter.js'
 import { Call, type Lowering } from './lowering/call.js'
 import { lowerings } from './lowering/index.js'
-import { encodeModel, type InitializerProto, type NodeProto } from './proto.js'
+import { numbersOfBlocks } from './lowering/blocks.js'
+import { encodeModel, type NodeProto } from './proto.js'
 
 /** ai.onnx 20 has Gelu, and is known to every ONNX Runtime since 1.17. */
 const OPSETS = { '': 20, 'com.microsoft': 1 }
 const IR_VERSION = 9
 
-/** Where a weight's numbers are: in the model, or in a file of the model's folder. */
-export type WeightContent = InitializerProto['content']
+/** Where a weight is: in the model, or in a file of the model's folder. */
+export type PlacedWeight = { readonly plain: WeightContent } | { readonly blocks: QuantizedMatrix<WeightContent> }
 
 export interface OnnxModel {
   readonly bytes: Uint8Array
@@ -30,11 +33,11 @@ export function inputName(name: string): string {
  * Writes one model that serves every batch, length, scored count and rank: symbols become named dimensions, and shapes that depend on
  * them are computed in the model.
  *
- * @param content where each weight is, by checkpoint name.
+ * @param placed where each weight is, by checkpoint name.
+ * @param prepack whether weights are laid out for their products; those with weights in blocks are then computed in 8-bit codes.
  */
-export function lowerGraph(graph: Graph, name: string, content: (weight: string) => WeightContent): OnnxModel {
+export function lowerGraph(graph: Graph, name: string, placed: (weight: string) => PlacedWeight, { prepack = false } = {}): OnnxModel {
   const emit = new Emitter(symbolSources(graph))
-  const weights = new Map<string, InitializerProto>()
   const named = new Map<ValueId, string>()
 
   const operand = (id: ValueId): Operand => {
@@ -45,12 +48,24 @@ export function lowerGraph(graph: Graph, name: string, content: (weight: string)
       if (source.kind === 'input') known = inputName(source.name)
       else if (source.kind === 'constant') known = emit.floats(source.data, shape as readonly number[])
       else {
-        known = `weight:${source.name}`
-        weights.set(known, { name: known, type: 'f32', dims: shape as readonly number[], content: content(source.name) })
+        const weight = placed(source.name)
+        const dims = shape as readonly number[]
+        if ('blocks' in weight) {
+          const blocks = { name: source.name, shape: dims, content: weight.blocks, inCodes: prepack }
+          return {
+            get name() {
+              return numbersOfBlocks(emit, blocks)
+            },
+            dtype,
+            shape,
+            blocks,
+          }
+        }
+        known = emit.tensor(`weight:${source.name}`, 'f32', dims, weight.plain)
       }
       named.set(id, known)
     }
-    return { name: known, dtype, shape }
+    return { name: known, dtype, shape, ...(prepack && source.kind === 'weight' ? { isLaidOut: true } : {}) }
   }
 
   for (const node of graph.nodes) {
@@ -80,7 +95,7 @@ export function lowerGraph(graph: Graph, name: string, content: (weight: string)
     irVersion: IR_VERSION,
     opsets: OPSETS,
     nodes,
-    initializers: [...emit.initializers, ...weights.values()].filter((tensor) => read.has(tensor.name)),
+    initializers: emit.initializers.filter((tensor) => read.has(tensor.name)),
     inputs: [...graphInputs(graph)].map(([key, { dtype, shape }]) => ({ name: inputName(key), type: dtype, dims: shape })),
     outputs: [...returned].map(([returnedName, id]) => ({
       name: returnedName,

@@ -57,7 +57,8 @@ export function onnxBackend(options: OnnxOptions): Backend {
       const program = ++lastProgram
       const placed = await placeWeights(graph, weights, options)
       cleanups.add(placed.dispose)
-      const model = lowerGraph(graph, name, (weight) => placed.content.get(weight)!)
+      // Only weights that are laid out for it are multiplied in codes.
+      const model = lowerGraph(graph, name, (weight) => placed.content.get(weight)!, { prepack })
       const inputs = [...graphInputs(graph).keys()]
       try {
         const { times } = await lane.call({ type: 'compile', program, bytes: model.bytes, folder: placed.folder, prepack }, [

@@ -5,11 +5,12 @@
  * with protobufjs's writer, which needs no generated code and no `eval`, so that pages with a content security policy can use it.
  */
 import protobuf from 'protobufjs/minimal.js'
+import type { WeightContent } from '../weights.js'
 
 type Writer = protobuf.Writer
 
 /** TensorProto.DataType. */
-export const ElementType = { f32: 1, i32: 6, i64: 7, bool: 9 } as const
+export const ElementType = { f32: 1, u8: 2, i32: 6, i64: 7, bool: 9 } as const
 export type ElementType = keyof typeof ElementType
 
 /** The number of a tensor's bytes are in the message itself, or in a file beside the model. */
@@ -17,7 +18,7 @@ export interface InitializerProto {
   readonly name: string
   readonly type: ElementType
   readonly dims: readonly number[]
-  readonly content: { readonly raw: Uint8Array } | { readonly file: string; readonly offset: number; readonly bytes: number }
+  readonly content: WeightContent
 }
 
 export type AttributeProto =

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { writeAtomically } from '../atomic-file.node.js'
 import { openCheckpoint } from '../checkpoint.node.js'
 import { digestCheckpoint } from '../digest.node.js'
-import { prepareWeights } from '../prepared.node.js'
+import { checkpointNumbers, prepareWeights } from '../prepared.node.js'
 
 const [task, cache, folder] = process.argv.slice(2)
 
@@ -19,7 +19,15 @@ process.stdin.pause()
 if (task === 'prepare') {
   const checkpoint = await openCheckpoint(folder)
   const digest = await digestCheckpoint(checkpoint, cache)
-  const store = await prepareWeights({ checkpoint, digest, names: checkpoint.tensors.keys(), fileOf: () => 'all.bin', cache })
+  const store = await prepareWeights({
+    source: checkpointNumbers(checkpoint, digest),
+    names: checkpoint.tensors.keys(),
+    model: digest.model,
+    precision: 'fp32',
+    fileOf: () => 'all.bin',
+    blocksOf: () => null,
+    cache,
+  })
   const sums: Record<string, number> = {}
   for (const name of store.specs.keys()) sums[name] = (await store.read(name)).reduce((sum, value) => sum + value, 0)
   await checkpoint.close()

@@ -18,6 +18,10 @@ export class Call {
     return this.operands[position] ?? unreachable(`${this.op} lacks input ${position}`)
   }
 
+  optional(position: number): Operand | null {
+    return this.operands[position] ?? null
+  }
+
   /** '' where the optional input is absent, as ONNX writes it. */
   optionalName(position: number): string {
     return this.operands[position]?.name ?? ''
