@@ -27,7 +27,7 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     model_name_or_path:
       'A folder in Hugging Face form, or the id of a model on the hub, such as org/name; null: the model that is shipped with cutlayer.',
     revision: 'Branch, tag or commit of a model on the hub. In the config of a run: the commit that it used.',
-    precision: 'Of the frozen weights.',
+    precision: 'Of the frozen weights: fp32, or q8 for matrices in 8-bit blocks, which are faster and smaller.',
     engine: 'What computes; reference is exact and slow.',
     threads: 'Threads of each process; null: cores divided by the processes on this machine.',
   },
