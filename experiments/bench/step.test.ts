@@ -1,5 +1,6 @@
-import { readdir } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { closeBeforeExit } from '../../shared/exit.node.js'
 import { measureStep } from './step.js'
@@ -44,4 +45,26 @@ test('a measurement that is cut short by the end of the process removes its weig
   await measureStep({ source: { config: TINY }, precision: 'fp32', batch: 2, seq: 4, scored: 1, threads: 1, onStep }).catch(() => {})
   expect(await Promise.all(ended)).toEqual([true])
   expect(await folders()).toEqual([])
+})
+
+test('a profile tells the time by op, of the steps that count', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'cutlayer-profile-'))
+  try {
+    const shape = { source: { config: TINY }, precision: 'fp32', batch: 2, seq: 8, scored: 1, threads: 1 } as const
+    const { profile, stepMs } = await measureStep({ ...shape, profile: join(folder, 'new', 'step') })
+    expect((await readdir(join(folder, 'new'))).every((name) => name.startsWith('step_'))).toBe(true)
+    const { runMilliseconds, ops } = profile!
+    // Of each block the four products, forward and back as far as there is an adapter below, and LoRA's; how many is the graph's affair.
+    expect(ops.find(({ op }) => op === 'Gemm')!.nodes).toBeGreaterThan(2 * 4)
+    // As many in every step: a warm-up step's nodes among the others would make fractions.
+    expect(ops.every(({ nodes }) => Number.isInteger(nodes))).toBe(true)
+    expect(ops.map(({ milliseconds }) => milliseconds)).toEqual(ops.map(({ milliseconds }) => milliseconds).sort((a, b) => b - a))
+    for (const { milliseconds, share } of ops) expect(share).toBeCloseTo(milliseconds / runMilliseconds)
+    expect(ops.reduce((sum, { milliseconds }) => sum + milliseconds, 0)).toBeLessThanOrEqual(runMilliseconds)
+    expect(runMilliseconds).toBeLessThanOrEqual(Math.max(...stepMs))
+    await writeFile(join(folder, 'file'), '')
+    await expect(measureStep({ ...shape, profile: join(folder, 'file', 'step') })).rejects.toMatchObject({ code: 'OUTPUT_UNWRITABLE' })
+  } finally {
+    await rm(folder, { recursive: true })
+  }
 })

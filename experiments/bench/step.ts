@@ -21,13 +21,17 @@ import { openTop } from '../../shared/model/stage.js'
 import { derive } from '../../shared/random.js'
 import { adamw } from '../../shared/train/adamw.js'
 import { packBatch, type Batch } from '../../shared/train/batch.js'
+import { rounded } from './figures.js'
 import { writeRandomWeights } from './random-weights.js'
 import { SHAPES } from './shapes.js'
+import { profileFiles, profileTable, readStepProfile, type StepProfile } from './step-profile.js'
 
 const RANK = 8
 /** The first steps are slower: memory is allocated, and pages of the weights are read. */
 const WARM_UP_STEPS = 2
 const STEPS = 7
+/** Lines of the table of a profile; JSON has them all. */
+const PROFILE_LINES = 12
 
 interface StepOptions {
   /** A configuration as config.json has it, whose weights are then random; or a model's folder or hub id. */
@@ -52,6 +56,8 @@ interface StepTimes {
   readonly stepMs: readonly number[]
   /** Largest resident memory of the process so far, its workers included. */
   readonly peakMegabytes: number
+  /** Of the steps that count; null if none was asked for. */
+  readonly profile: StepProfile | null
 }
 
 export const benchStepCommand = defineCommand({
@@ -67,7 +73,7 @@ export const benchStepCommand = defineCommand({
     '--precision <name>': 'of the frozen weights: fp32, or q8 (8-bit blocks) [fp32]',
     '--engine <name>': 'onnx [onnx]',
     '--threads <count>': 'threads that compute [2]',
-    '--profile <prefix>': "write ONNX Runtime's profiles to files of that prefix",
+    '--profile <prefix>': "write ONNX Runtime's profile to a file of that prefix, and tell the time by op",
   },
   options: z.object({
     shape: wordFlag(['gpt2', 'gpt2-medium', 'smollm2-135m']).optional(),
@@ -86,7 +92,11 @@ export const benchStepCommand = defineCommand({
     const tellDownload = downloadReport(context)
     let bar = context.progress('preparing the model', 0)
     bar.update(0)
-    const { stepMs, peakMegabytes } = await measureStep({
+    const {
+      stepMs,
+      peakMegabytes,
+      profile: byOp,
+    } = await measureStep({
       ...options,
       onStep(done, of) {
         if (done === 0) {
@@ -116,22 +126,34 @@ export const benchStepCommand = defineCommand({
       min_ms: tenths(stepMs[0]!),
       tokens_per_s: tenths((options.batch * options.seq * 1000) / median),
       rss_mb: Math.round(peakMegabytes),
+      ...(byOp && {
+        profile: {
+          run_ms: tenths(byOp.runMilliseconds),
+          ops: byOp.ops.map(({ op, nodes, milliseconds, share }) => ({
+            op,
+            nodes,
+            ms: rounded(milliseconds, 3),
+            share: rounded(share, 4),
+          })),
+        },
+      }),
     }
-    const text = `${name}, ${options.batch} rows of ${options.seq} tokens, ${options.threads} threads: median ${data.median_ms} ms, best ${data.min_ms} ms, ${data.tokens_per_s} tokens/s, at most ${data.rss_mb} MB`
+    const summary = `${name}, ${options.batch} rows of ${options.seq} tokens, ${options.threads} threads: median ${data.median_ms} ms, best ${data.min_ms} ms, ${data.tokens_per_s} tokens/s, at most ${data.rss_mb} MB`
+    const text = byOp ? `${summary}\n\n${profileTable(byOp, PROFILE_LINES, (title) => context.paint('bold', title))}` : summary
     return { data, text }
   },
 })
 
 function tenths(value: number): number {
-  return Math.round(value * 10) / 10
+  return rounded(value, 1)
 }
 
 /** Works in a temporary folder, which it removes. */
 export async function measureStep(options: StepOptions): Promise<StepTimes> {
+  const profiles = options.profile === undefined ? null : await profileFiles(options.profile)
   const folder = await mkdtemp(join(tmpdir(), `cutlayer-bench-${process.pid}-`))
-  const profile = options.profile === undefined ? {} : { profile: options.profile }
   // Nothing else is to run on these threads, so they may poll; a training run does neither this nor have one lane only.
-  const backend = onnxBackend({ threads: options.threads, lanes: 1, spinning: true, ...profile })
+  const backend = onnxBackend({ threads: options.threads, lanes: 1, spinning: true, ...(profiles && { profile: profiles.prefix }) })
   let cleaning: Promise<void> | null = null
   const cleanUp = (): Promise<void> => (cleaning ??= backend.dispose().then(() => rm(folder, { recursive: true, force: true })))
   // Also when Ctrl-C ends it.
@@ -156,7 +178,9 @@ export async function measureStep(options: StepOptions): Promise<StepTimes> {
       options.onStep?.(step + 1, WARM_UP_STEPS + STEPS)
     }
     await whole.dispose()
-    return { stepMs: stepMs.slice(WARM_UP_STEPS).sort((a, b) => a - b), peakMegabytes: process.resourceUsage().maxRSS / 1000 }
+    const peakMegabytes = process.resourceUsage().maxRSS / 1000
+    const profile = profiles && (await readStepProfile(await profiles.written(), WARM_UP_STEPS))
+    return { stepMs: stepMs.slice(WARM_UP_STEPS).sort((a, b) => a - b), peakMegabytes, profile }
   } finally {
     await cleanUp()
     takeBack()
