@@ -62,8 +62,8 @@ export { connect, type ConnectOptions } from './client/socket.js'
 export { memoryLinkPair, type MemoryLinkPair } from './shared/protocol/memory-link.js'
 export type { ClientLink, Link, ServerLink, Traffic } from './shared/protocol/link.js'
 /** How tensors travel: pairs of pure functions, each with its error bound. */
-export { codecByName, CODECS } from './shared/protocol/codec/index.js'
-export type { Codec } from './shared/protocol/codec/codec.js'
+export { decodeTensor, encodeTensor, openCodec, type NamedCodec } from './shared/protocol/codec/index.js'
+export type { Codec, CodecContext } from './shared/protocol/codec/codec.js'
 
 /** A model folder in Hugging Face form; null: the model that is shipped with cutlayer. */
 export { openModel, type ModelFolder } from './shared/model/model.node.js'

@@ -5,7 +5,8 @@ import type { Backend } from '../shared/backend/backend.js'
 import type { Precision, WeightStore } from '../shared/backend/weights.js'
 import type { ClientLink, Traffic } from '../shared/protocol/link.js'
 import { PROTOCOL_VERSION, type MessageOf, type Part } from '../shared/protocol/messages.js'
-import { CODECS } from '../shared/protocol/codec/index.js'
+import { openCutCodecs } from '../shared/protocol/codec/index.js'
+import { PART_NAMES } from '../shared/protocol/codec/name.js'
 import { checkSameModel, cutOfRun, loraOfRun, weightsOfSides, type LoadedModel } from '../shared/model/loaded.js'
 import type { StageSetting } from '../shared/model/stage.js'
 import { stagesInLane, type Stages } from '../shared/model/stages.js'
@@ -79,7 +80,7 @@ export function joinRun<Model extends ClientModel>({
         smoothing: config.train.label_smoothing_factor,
         recomputeAll: config.train.gradient_checkpointing,
       }
-      const codecs = { activations: config.transport.activation_codec, gradients: config.transport.gradient_codec }
+      const codecs = await openCutCodecs(config.transport)
       const worker =
         layer === null
           ? wholeWorker(await stages.whole(setting), watch)
@@ -108,7 +109,7 @@ export function helloOf({ client, token, part, ownData, engine, software }: Hell
     resume: false,
     part,
     own_data: ownData,
-    capabilities: { codecs: CODECS.map(({ name }) => name), engine, software },
+    capabilities: { codecs: [...PART_NAMES], engine, software },
   }
 }
 

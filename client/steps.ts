@@ -2,9 +2,11 @@
  * @file One local step's gradients, in the two ways there are: through the server (split), or on the client alone.
  */
 import type { BottomStage, TopStage } from '../shared/model/stage.js'
-import { codecByName } from '../shared/protocol/codec/index.js'
+import { decodeTensor, encodeTensor, type CutCodecs } from '../shared/protocol/codec/index.js'
 import { i32ToBytes, maskToBytes } from '../shared/protocol/coded.js'
 import type { Activations, Gradients, MessageOf } from '../shared/protocol/messages.js'
+import { roundingStream } from '../shared/protocol/rounding.js'
+import type { Random } from '../shared/random.js'
 import { f32, type F32Tensor, type NamedTensors } from '../shared/tensor.js'
 import type { Batch } from '../shared/train/batch.js'
 import type { MaskKey } from '../shared/train/dropout.js'
@@ -46,19 +48,15 @@ export interface Stopwatch {
   computing<T>(name: string, work: () => Promise<T>): Promise<T>
 }
 
-export interface CodecNames {
-  readonly activations: string
-  readonly gradients: string
-}
-
 /** The bottom blocks here, the top at the server. */
-export function splitWorker(bottom: BottomStage, exchange: Exchange, codecs: CodecNames, watch: Stopwatch): Worker {
+export function splitWorker(bottom: BottomStage, exchange: Exchange, codecs: CutCodecs, watch: Stopwatch): Worker {
   const message = (
     batch: Batch,
     hidden: F32Tensor,
     purpose: Activations['purpose'],
     normalizer: number,
     place: Omit<MicroPlace, 'seed' | 'client'>,
+    random: Random | null,
   ): Activations => ({
     type: 'activations',
     round: place.round,
@@ -68,7 +66,7 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, codecs: Cod
     hop: 0,
     purpose,
     lengths: i32ToBytes(batch.lengths),
-    hidden: codecByName(codecs.activations).encode(hidden.data, hidden.shape, { purpose: 'activations' }),
+    hidden: encodeTensor(codecs.activations, hidden.data, hidden.shape, { purpose: 'activations', random }),
     scored: maskToBytes(batch.scoredMask),
     targets: i32ToBytes(batch.targets.data),
     normalizer,
@@ -80,8 +78,11 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, codecs: Cod
       let gradient: F32Tensor
       let nll: number
       try {
-        const reply = await exchange.gradients(message(batch, hidden, 'train', normalizer, place), meanwhile)
-        gradient = f32(hidden.shape, codecByName(codecs.gradients).decode(reply.hidden, hidden.shape))
+        const reply = await exchange.gradients(
+          message(batch, hidden, 'train', normalizer, place, roundingStream(place, 'activations')),
+          meanwhile,
+        )
+        gradient = f32(hidden.shape, decodeTensor(codecs.gradients, reply.hidden, hidden.shape))
         nll = reply.nll ?? NaN
       } catch (error) {
         await bottom.discard(pending)
@@ -91,7 +92,7 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, codecs: Cod
     },
     async evaluate(batch, adapter, place) {
       const hidden = await watch.computing('evaluate', () => bottom.evaluate(batch, adapter))
-      const { nll } = await exchange.loss(message(batch, hidden, 'evaluate', batch.targets.data.length, place))
+      const { nll } = await exchange.loss(message(batch, hidden, 'evaluate', batch.targets.data.length, place, null))
       return nll ?? NaN
     },
     dispose: () => bottom.dispose(),

@@ -3,6 +3,7 @@
  */
 import { timingSafeEqual, createHash } from 'node:crypto'
 import { UserError } from '../shared/errors.js'
+import { partNames } from '../shared/protocol/codec/name.js'
 import { PROTOCOL_VERSION, type MessageOf, type Part } from '../shared/protocol/messages.js'
 import type { ClientId } from './round-state.js'
 
@@ -11,7 +12,7 @@ export interface AdmissionRules {
   readonly token: string | null
   /** Clients of the run; also the number of parts its data has. */
   readonly clients: number
-  /** Codecs that every client must know. */
+  /** Names of the codecs that every client must know, as the config has them. */
   readonly codecs: readonly string[]
   /** Whether one client holds all the data. */
   readonly undivided: boolean
@@ -52,7 +53,7 @@ export class Admission {
         fix: 'install the same version of cutlayer on both',
       })
     checkToken(this.rules.token, { client, token })
-    const unknown = this.rules.codecs.find((codec) => !capabilities.codecs.includes(codec))
+    const unknown = this.rules.codecs.flatMap(partNames).find((part) => !capabilities.codecs.includes(part))
     if (unknown !== undefined)
       throw new UserError({
         code: 'MESSAGE_INVALID',

@@ -9,6 +9,7 @@ import { UserError } from '../shared/errors.js'
 import type { Architecture } from '../shared/model/families/family.js'
 import type { ServedModel } from '../shared/model/served.node.js'
 import type { TopStage } from '../shared/model/stage.js'
+import type { CutCodecs } from '../shared/protocol/codec/index.js'
 import type { ServerLink, Traffic } from '../shared/protocol/link.js'
 import { PROTOCOL_VERSION, type ClientMessage, type MessageOf, type ModelCard, type ServerMessage } from '../shared/protocol/messages.js'
 import type { F32Tensor, NamedTensors } from '../shared/tensor.js'
@@ -40,6 +41,7 @@ export interface EdgeServerOptions {
   readonly files?: ServedModel
   /** The top from the cut on; null where clients hold the whole model. */
   readonly top: TopStage | null
+  readonly codecs: CutCodecs
   /** The whole adapter that training starts from. The top's part of it is the server's, all else the clients'. */
   readonly start: NamedTensors
   readonly strategy: Strategy
@@ -73,12 +75,12 @@ export class EdgeServer {
     this.admission = new Admission({
       token: options.token,
       clients: clientCount(config),
-      codecs: [config.transport.activation_codec, config.transport.gradient_codec],
+      codecs: [options.codecs.activations.name, options.codecs.gradients.name],
       undivided: config.split.topology === 'centralized',
       namesFolders: config.split.topology === 'local',
     })
     this.roster = new Roster((client, link, error) => this.giveUp(client, link, error), trace)
-    const engine = new StepEngine({ config, architecture, top: this.top, trace })
+    const engine = new StepEngine({ config, architecture, top: this.top, codecs: options.codecs, trace })
     this.adapters =
       config.split.topology === 'local'
         ? new OwnAdapters(clients, config.federation.optimizer_state)

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { gpt2 } from '../shared/model/families/gpt2.js'
 import { UserError } from '../shared/errors.js'
 import { fp16 } from '../shared/protocol/codec/fp16.js'
-import { fp32 } from '../shared/protocol/codec/fp32.js'
+import { encodeTensor, FP32 } from '../shared/protocol/codec/index.js'
 import { encodeTensors, i32ToBytes, maskToBytes } from '../shared/protocol/coded.js'
 import type { Activations, TensorMap } from '../shared/protocol/messages.js'
 import { f32 } from '../shared/tensor.js'
@@ -13,7 +13,8 @@ const WIDTH = 2
 const architecture = {
   ...gpt2.architecture(gpt2.parse({ model_type: 'gpt2', n_layer: 1, n_head: 1, n_embd: WIDTH, n_positions: 8, vocab_size: 10 })),
 }
-const rules = { architecture, maxRows: 2, codec: 'fp32' }
+const NEAREST = { purpose: 'activations', random: null } as const
+const rules = { architecture, maxRows: 2, codec: FP32 }
 
 /** Two rows of 2 and 3 tokens, of which the first of each predicts the next. */
 function batch(changes: Partial<Activations> = {}): Activations {
@@ -26,7 +27,7 @@ function batch(changes: Partial<Activations> = {}): Activations {
     hop: 0,
     purpose: 'train',
     lengths: i32ToBytes(Int32Array.of(2, 3)),
-    hidden: fp32.encode(new Float32Array(5 * WIDTH).fill(0.5), [5, WIDTH], { purpose: 'activations' }),
+    hidden: encodeTensor(FP32, new Float32Array(5 * WIDTH).fill(0.5), [5, WIDTH], NEAREST),
     scored: maskToBytes(Uint8Array.of(1, 0, 1, 0, 0)),
     targets: i32ToBytes(Int32Array.of(7, 9)),
     normalizer: 2,
@@ -34,8 +35,7 @@ function batch(changes: Partial<Activations> = {}): Activations {
   }
 }
 
-const hidden = (values: readonly number[], shape: readonly number[]) =>
-  fp32.encode(Float32Array.from(values), shape, { purpose: 'activations' })
+const hidden = (values: readonly number[], shape: readonly number[]) => encodeTensor(FP32, Float32Array.from(values), shape, NEAREST)
 const refused = expect.objectContaining({ code: 'MESSAGE_INVALID' })
 
 describe('activations', () => {
@@ -62,7 +62,7 @@ describe('activations', () => {
     ['activations of fewer tokens', { hidden: hidden([1, 2, 3, 4], [2, WIDTH]) }],
     ['activations of another width', { hidden: hidden([1, 2, 3, 4, 5], [5, 1]) }],
     ['a shape that its bytes do not fill', { hidden: { codec: 'fp32', shape: [5, WIDTH], bytes: new Uint8Array(4) } }],
-    ['another codec than was agreed on', { hidden: fp16.encode(new Float32Array(10), [5, WIDTH], { purpose: 'activations' }) }],
+    ['another codec than was agreed on', { hidden: encodeTensor({ name: 'fp16', codec: fp16 }, new Float32Array(10), [5, WIDTH], NEAREST) }],
     ['NaN', { hidden: hidden([0, 0, 0, NaN, 0, 0, 0, 0, 0, 0], [5, WIDTH]) }],
     ['an infinity', { hidden: hidden([0, 0, 0, 0, 0, 0, 0, 0, 0, -Infinity], [5, WIDTH]) }],
     ['a mask of other tokens', { scored: maskToBytes(new Uint8Array(9)) }],

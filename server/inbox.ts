@@ -3,7 +3,7 @@
  */
 import type { Architecture } from '../shared/model/families/family.js'
 import type { TopBatch } from '../shared/model/stage.js'
-import { codecByName } from '../shared/protocol/codec/index.js'
+import { decodeTensor, type NamedCodec } from '../shared/protocol/codec/index.js'
 import { bytesToI32, bytesToMask, decodeTensors, totalOf } from '../shared/protocol/coded.js'
 import type { Activations, CodedMoments, TensorMap } from '../shared/protocol/messages.js'
 import { f32, i32, type F32Tensor, type NamedTensors } from '../shared/tensor.js'
@@ -16,7 +16,7 @@ const I32_BYTES = 4
 export interface BatchRules {
   readonly architecture: Architecture
   readonly maxRows: number
-  readonly codec: string
+  readonly codec: NamedCodec
 }
 
 /**
@@ -32,7 +32,7 @@ export function readActivations(message: Activations, { architecture, maxRows, c
   if (longest > architecture.maxPositions) throw invalid(`a row of ${longest} tokens, of at most ${architecture.maxPositions}`)
   const tokens = totalOf(lengths)
   const shape = [tokens, architecture.hiddenSize]
-  const hidden = codecByName(codec).decode(message.hidden, shape)
+  const hidden = decodeTensor(codec, message.hidden, shape)
   // The joint top takes the mean over clients: one NaN would make it useless for all of them.
   if (!allFinite(hidden)) throw notFinite('activations that are not finite numbers')
   const scored = scoredPositions(bytesToMask(message.scored, tokens))

@@ -8,6 +8,7 @@ import { initialAdapter } from '../shared/model/adapter.js'
 import { cutOfRun, loraOfRun, modelCardOf, type LoadedModel } from '../shared/model/loaded.js'
 import type { ServedModel } from '../shared/model/served.node.js'
 import { openTop, type TopStage } from '../shared/model/stage.js'
+import { openCutCodecs } from '../shared/protocol/codec/index.js'
 import type { NamedTensors } from '../shared/tensor.js'
 import type { Trace } from '../shared/trace.js'
 import { EdgeServer } from './edge-server.js'
@@ -64,6 +65,7 @@ export async function startServer(setup: ServerSetup): Promise<StartedServer> {
   const { init_lora_weights: init } = config.lora
   const server = new EdgeServer({
     config,
+    codecs: await openCutCodecs(config.transport),
     run: setup.run,
     model: modelCardOf(model),
     architecture: model.architecture,

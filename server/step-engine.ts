@@ -5,9 +5,10 @@ import type { Config } from '../shared/config/schema.js'
 import { unreachable } from '../shared/errors.js'
 import type { Architecture } from '../shared/model/families/family.js'
 import type { TopBatch } from '../shared/model/stage.js'
-import { codecByName } from '../shared/protocol/codec/index.js'
+import { encodeTensor, type CutCodecs } from '../shared/protocol/codec/index.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
 import { finiteOrNull } from '../shared/train/metrics.js'
+import { roundingStream } from '../shared/protocol/rounding.js'
 import { silentTrace, type EndSpan, type Trace } from '../shared/trace.js'
 import { readActivations } from './inbox.js'
 import { invalid } from './invalid.js'
@@ -19,6 +20,7 @@ export interface StepEngineOptions {
   readonly architecture: Architecture
   /** null where clients hold the whole model. */
   readonly top: TopTrainer | null
+  readonly codecs: CutCodecs
   readonly trace?: Trace
 }
 
@@ -90,9 +92,10 @@ export class StepEngine {
     const endWait = this.trace.begin('server queue', `queued: ${client}`, { round, step, micro })
     const work = async (): Promise<boolean> => {
       if (this.waiting.get(key) !== given) return false
-      const { train, transport } = this.options.config
+      const { codecs, config } = this.options
+      const { seed } = config.train
       const { batch, normalizer } = given
-      const mask = { seed: train.seed, client, round, step, micro }
+      const mask = { seed, client, round, step, micro }
       const { gradient, nll, isCurrent } = await this.top().compute(client, batch, normalizer, mask)
       if (!isCurrent()) return false
       this.waiting.delete(key)
@@ -103,11 +106,11 @@ export class StepEngine {
         attempt,
         step,
         micro,
-        hidden: codecByName(transport.gradient_codec).encode(data, shape, { purpose: 'gradients' }),
+        hidden: encodeTensor(codecs.gradients, data, shape, { purpose: 'gradients', random: roundingStream(mask, 'gradients') }),
         nll: finiteOrNull(nll),
         tokens: batch.targets.data.length,
       })
-      if (micro + 1 === train.gradient_accumulation_steps) this.closeClientStep(place, normalizer)
+      if (micro + 1 === config.train.gradient_accumulation_steps) this.closeClientStep(place, normalizer)
       return true
     }
     return this.enqueue(endWait, () => this.trace.beginStep('server', `top: ${client}`, { round, step, micro }), work)
@@ -164,11 +167,11 @@ export class StepEngine {
   }
 
   private read(message: MessageOf<'activations'>): TopBatch {
-    const { architecture, config } = this.options
+    const { architecture, config, codecs } = this.options
     return readActivations(message, {
       architecture,
       maxRows: config.train.per_device_train_batch_size,
-      codec: config.transport.activation_codec,
+      codec: codecs.activations,
     })
   }
 

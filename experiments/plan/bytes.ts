@@ -79,7 +79,7 @@ function training(setting: WireSetting, { round, steps }: RoundWork): Traffic[] 
         activations(setting, size, { ...place, step, micro }, 'train', tokens),
         counted(setting, 'server', (lengths) => ({
           ...{ type: 'gradients' as const, ...place, step, micro, nll: A_NUMBER, tokens: size.scored },
-          hidden: lengths.coded(config.transport.gradient_codec, size.tokens, setting.hiddenSize, 'gradients'),
+          hidden: lengths.coded(config.transport.gradient_codec, size.tokens, setting.hiddenSize),
         })),
       ])
       return [...exchanged, report]
@@ -141,7 +141,7 @@ function activations(
     hop: 0,
     purpose,
     lengths: lengths.bytes(I32_BYTES * batch),
-    hidden: lengths.coded(setting.config.transport.activation_codec, tokens, setting.hiddenSize, 'activations'),
+    hidden: lengths.coded(setting.config.transport.activation_codec, tokens, setting.hiddenSize),
     scored: lengths.bytes(Math.ceil(tokens / 8)),
     targets: lengths.bytes(I32_BYTES * scored),
     // One without scored tokens is no message that a schema lets pass, and evaluation rows have some.

@@ -13,7 +13,6 @@ import { packBatch } from '../../shared/train/batch.js'
 import { evaluateFlops, productFlops, type BatchSize } from './flops.js'
 import { peakBytes, valueBytes } from './live-bytes.js'
 import { prepackedBytes, weightBytes } from './memory.js'
-import { codedBytes } from './wire.js'
 
 const SIZE: BatchSize = { batch: 2, longest: 5, tokens: 8, scored: 3 }
 const RANK = 4
@@ -93,11 +92,4 @@ describe('the memory of a graph', () => {
     const notBackward = 4 * model.family.linears(model.config)[0].in * model.family.linears(model.config)[0].out
     expect(prepackedBytes(whole.training)).toBe(2 * linears - notBackward + 2 * head)
   })
-})
-
-test.each([
-  ['fp32', 3 * 7 * 4],
-  ['fp16', 2 + 3 * 7 * 2],
-])('%s of [3, 7] takes %i bytes', (codec, bytes) => {
-  expect(codedBytes(codec, 3, 7, 'gradients')).toBe(bytes)
 })

@@ -8,7 +8,7 @@ import type { BottomGraphs, TopGraphs } from '../../shared/model/stage-graphs.js
 import { elements } from '../../shared/tensor.js'
 import type { BatchSize } from './flops.js'
 import { peakBytes, valueBytes } from './live-bytes.js'
-import { codedBytes } from './wire.js'
+import { packedByteLength } from '../../shared/protocol/codec/index.js'
 
 const F32_BYTES = 4
 /** Resident memory of a Node 20 process with this program, ONNX Runtime and one worker, before any model: measured on Linux x64. */
@@ -67,8 +67,8 @@ export function splitClientMemory(setting: MemorySetting, graphs: BottomGraphs):
   const kept = graphs.saved.reduce((sum, name) => sum + valueBytes(graphs.forward, outputId(graphs.forward, name), size, ranks), 0)
   const peaks = [graphs.forward, graphs.backward].map((graph) => peakBytes(graph, size, ranks) - kept)
   const { activation_codec, gradient_codec } = config.transport
-  const message = codedBytes(activation_codec, size.tokens, hiddenSize, 'activations')
-  const gradient = codedBytes(gradient_codec, size.tokens, hiddenSize, 'gradients') + F32_BYTES * size.tokens * hiddenSize
+  const message = packedByteLength(activation_codec, [size.tokens, hiddenSize])
+  const gradient = packedByteLength(gradient_codec, [size.tokens, hiddenSize]) + F32_BYTES * size.tokens * hiddenSize
   return node([
     ...side(setting, adapterParameters.client, [graphs.forward, graphs.backward]),
     { name: 'kept_activations', bytes: kept, of: 'what the forward pass keeps for the backward pass' },
@@ -107,8 +107,8 @@ export function splitServerMemory(setting: MemorySetting, graphs: TopGraphs): No
   const { top } = config.federation
   const copies = top === 'replicated' ? clients : 1
   const { activation_codec, gradient_codec } = config.transport
-  const inbound = codedBytes(activation_codec, size.tokens, hiddenSize, 'activations') + F32_BYTES * size.tokens * hiddenSize
-  const kept = codedBytes(gradient_codec, size.tokens, hiddenSize, 'gradients')
+  const inbound = packedByteLength(activation_codec, [size.tokens, hiddenSize]) + F32_BYTES * size.tokens * hiddenSize
+  const kept = packedByteLength(gradient_codec, [size.tokens, hiddenSize])
   return node([
     processTerm(),
     mapped([graphs.training]),

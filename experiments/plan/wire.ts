@@ -1,7 +1,7 @@
 /**
  * @file What a message costs on the wire, without making the tensors in it. Pure.
  */
-import { codecByName } from '../../shared/protocol/codec/index.js'
+import { packedByteLength } from '../../shared/protocol/codec/index.js'
 import { chunkFrameBytes, frameBytes, type Side } from '../../shared/protocol/frames.js'
 import type { ClientMessage, CodedTensor, ServerMessage } from '../../shared/protocol/messages.js'
 import { pack } from '../../shared/protocol/msgpack.js'
@@ -26,22 +26,9 @@ export class Lengths {
   }
 
   /** As `bytes`, of a tensor [rows, width] that a codec packs. */
-  coded(codec: string, rows: number, width: number, purpose: 'activations' | 'gradients'): CodedTensor {
-    return { codec, shape: [rows, width], bytes: this.bytes(codedBytes(codec, rows, width, purpose)) }
+  coded(codec: string, rows: number, width: number): CodedTensor {
+    return { codec, shape: [rows, width], bytes: this.bytes(packedByteLength(codec, [rows, width])) }
   }
-}
-
-/**
- * Bytes that a codec makes of a tensor [rows, width]: something for the message, and as much for each row (token).
- * Found by packing one row and two, so that this holds for codecs to come.
- */
-export function codedBytes(codec: string, rows: number, width: number, purpose: 'activations' | 'gradients' | 'adapter'): number {
-  const packed = (count: number): number => {
-    const { bytes } = codecByName(codec).encode(new Float32Array(count * width), [count, width], { purpose })
-    return bytes.length
-  }
-  const [one, two] = [packed(1), packed(2)]
-  return one + (rows - 1) * (two - one)
 }
 
 /**

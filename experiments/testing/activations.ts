@@ -1,7 +1,7 @@
 /**
  * @file Activations that a bare client sends: one row of two tokens, for the golden model.
  */
-import { fp32 } from '../../shared/protocol/codec/fp32.js'
+import { encodeTensor, FP32 } from '../../shared/protocol/codec/index.js'
 import { i32ToBytes, maskToBytes } from '../../shared/protocol/coded.js'
 import type { Activations } from '../../shared/protocol/messages.js'
 
@@ -19,10 +19,11 @@ export function activations(changes: Partial<Activations> = {}, value = 0.1): Ac
     hop: 0,
     purpose: 'train',
     lengths: i32ToBytes(Int32Array.of(2)),
-    hidden: fp32.encode(
+    hidden: encodeTensor(
+      FP32,
       Float32Array.from({ length: 2 * WIDTH }, (_, i) => value * ((i % 7) - 3)),
       [2, WIDTH],
-      { purpose: 'activations' },
+      { purpose: 'activations', random: null },
     ),
     scored: maskToBytes(Uint8Array.of(1, 0)),
     targets: i32ToBytes(Int32Array.of(5)),

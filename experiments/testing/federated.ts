@@ -6,7 +6,7 @@ import type { Backend } from '../../shared/backend/backend.js'
 import { parseConfig } from '../../shared/config/parse.js'
 import type { Config } from '../../shared/config/schema.js'
 import { goldenBatch, openGolden, readAdapter, readJson, readTensors } from '../../shared/model/testing/golden.js'
-import { codecByName } from '../../shared/protocol/codec/index.js'
+import { decodeTensor, FP32 } from '../../shared/protocol/codec/index.js'
 import { memoryLinkPair, type MemoryLinkPair } from '../../shared/protocol/memory-link.js'
 import type { StepLine } from '../../shared/run-records.js'
 import type { F32Tensor } from '../../shared/tensor.js'
@@ -121,7 +121,7 @@ export async function runFederated(name: string, backend: Backend, connect?: Con
   const firstGradients = new Map<string, Float32Array>()
   for (const [key, { hidden }] of gradients) {
     const [, client, micro] = /^client-(\d+)\/1\/0\/(\d+)$/.exec(key) ?? []
-    if (micro !== undefined) firstGradients.set(`client${client}.micro${micro}`, codecByName('fp32').decode(hidden, hidden.shape))
+    if (micro !== undefined) firstGradients.set(`client${client}.micro${micro}`, decodeTensor(FP32, hidden, hidden.shape))
   }
   return { lines: steps, adapter, firstGradients }
 }

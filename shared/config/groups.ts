@@ -8,12 +8,19 @@ import { z } from 'zod'
 import { PRECISIONS } from '../backend/weights.js'
 import { REVISION } from '../model/hub/id.js'
 import { patternKeyProblem, patternProblem } from '../model/module-selection.js'
+import { readCodecName } from '../protocol/codec/name.js'
 import { isOwnModule, OWN_MODULE } from './own-path.js'
 
 const fraction = z.number().min(0).max(1)
 const belowOne = z.number().min(0).lt(1)
 const seconds = z.number().positive()
 const path = z.string().min(1)
+const codecName = z.string().refine((name) => 'parts' in readCodecName(name), {
+  error: ({ input }) => {
+    const read = typeof input === 'string' ? readCodecName(input) : null
+    return `the name of a codec, such as int8 or int4+zstd${read && 'problem' in read ? ` (${read.problem})` : ''}`
+  },
+})
 /** What has a name, or the path of a file of the user's own code. */
 const nameOrCode = <Name extends string>(name: Name, file: string) => {
   const expected = `${name}, or a file such as ${file}`
@@ -150,8 +157,8 @@ export const PrivacyGroup = z.strictObject({})
 
 export const TransportGroup = z.strictObject({
   kind: z.enum(['socket', 'memory']).default('socket'),
-  activation_codec: z.enum(['fp32', 'fp16']).default('fp32'),
-  gradient_codec: z.enum(['fp32', 'fp16']).default('fp32'),
+  activation_codec: codecName.default('fp32'),
+  gradient_codec: codecName.default('fp32'),
   /** Larger messages go in chunks of this size. */
   max_chunk_bytes: z.int().min(1024).max(1073741824).default(1048576),
   /** The largest message, and what may be under way at once on one connection. */

@@ -3,6 +3,7 @@
  * and widens the key in `groups.ts`.
  */
 import { UserError } from '../errors.js'
+import { partNames } from '../protocol/codec/name.js'
 import { isMapping, valueAt } from './paths.js'
 
 interface Planned {
@@ -21,8 +22,7 @@ const oneOf =
 const isFilled = (value: unknown): boolean => isMapping(value) && Object.keys(value).length > 0
 const isText = (value: unknown): value is string => typeof value === 'string'
 const isCodecRoom = (value: unknown): boolean =>
-  isMapping(value) ||
-  (isText(value) && (value.includes('+') || ['bf16', 'int8', 'int4', 'topk', 'delta', 'low-rank', 'reuse'].includes(value)))
+  isMapping(value) || (isText(value) && partNames(value).some((part) => ['delta', 'lowrank', 'reuse', 'feedback', 'auto'].includes(part)))
 
 const STRATEGIES = [
   ...['fedprox', 'scaffold', 'fedavgm', 'fedadam', 'fedyogi', 'fedadagrad', 'fedopt'],
@@ -38,8 +38,8 @@ export const NOT_BUILT: readonly Planned[] = [
   { key: 'federation.strategy', asksForIt: oneOf(...STRATEGIES), instead: 'fedavg, or a file of your own such as ./my-strategy.js' },
   { key: 'federation.on_client_loss', asksForIt: oneOf('restart_round'), instead: 'continue' },
   { key: 'privacy', asksForIt: isFilled, instead: 'no key at all' },
-  { key: 'transport.activation_codec', asksForIt: isCodecRoom, instead: 'fp32 or fp16, for all clients' },
-  { key: 'transport.gradient_codec', asksForIt: isCodecRoom, instead: 'fp32 or fp16, for all clients' },
+  { key: 'transport.activation_codec', asksForIt: isCodecRoom, instead: 'one codec such as int8 or int4+zstd, for all clients' },
+  { key: 'transport.gradient_codec', asksForIt: isCodecRoom, instead: 'one codec such as int8 or int4+zstd, for all clients' },
   {
     key: 'transport.tls',
     asksForIt: (value) => value !== null && value !== undefined,

@@ -3,14 +3,16 @@
  */
 import { f32, type F32Tensor, type NamedTensors } from '../tensor.js'
 import { invalid } from './codec/codec.js'
-import { fp32 } from './codec/fp32.js'
+import { decodeTensor, encodeTensor, FP32 } from './codec/index.js'
 import type { TensorMap } from './messages.js'
 
 const I32_BYTES = 4
 
 /** Adapters and moments: always fp32, so that an average of what was sent is exact. */
 export function encodeTensors(tensors: NamedTensors): TensorMap {
-  return Object.fromEntries([...tensors].map(([name, { data, shape }]) => [name, fp32.encode(data, shape, { purpose: 'adapter' })]))
+  return Object.fromEntries(
+    [...tensors].map(([name, { data, shape }]) => [name, encodeTensor(FP32, data, shape, { purpose: 'adapter', random: null })]),
+  )
 }
 
 /**
@@ -18,7 +20,7 @@ export function encodeTensors(tensors: NamedTensors): TensorMap {
  * @throws UserError MESSAGE_INVALID if one is not fp32, or its bytes do not fill its shape.
  */
 export function decodeTensors(coded: TensorMap): Map<string, F32Tensor> {
-  return new Map(Object.entries(coded).map(([name, tensor]) => [name, f32(tensor.shape, fp32.decode(tensor, tensor.shape))]))
+  return new Map(Object.entries(coded).map(([name, tensor]) => [name, f32(tensor.shape, decodeTensor(FP32, tensor, tensor.shape))]))
 }
 
 /** i32 [n] as little-endian bytes [4 n]. */

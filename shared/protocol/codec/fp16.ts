@@ -6,7 +6,8 @@
  * half precision's 6e-8 do not vanish; a power of two adds no rounding of its own.
  * NaN stays NaN, so a diverged run shows; infinities saturate like any other value too large, and are left out of the choice of e.
  */
-import { checkCoded, invalid, type Codec, type CodecContext } from './codec.js'
+import { elements } from '../../tensor.js'
+import { checkLength, invalid, type Codec, type CodecContext } from './codec.js'
 
 const HEADER_BYTES = 2
 const HALF_BYTES = 2
@@ -22,8 +23,9 @@ const LOWEST_EXPONENT = SCALED_EXPONENT - 127
 const HIGHEST_EXPONENT = SCALED_EXPONENT + 149
 
 export const fp16: Codec = {
-  name: 'fp16',
-  encode(values, shape, context) {
+  isVariable: false,
+  byteLength: (shape) => HEADER_BYTES + elements(shape) * HALF_BYTES,
+  encode(values, _, context) {
     const exponent = scaleExponent(largestMagnitude(values), context)
     const bytes = new Uint8Array(HEADER_BYTES + values.length * HALF_BYTES)
     const view = new DataView(bytes.buffer)
@@ -33,15 +35,15 @@ export const fp16: Codec = {
     for (let index = 0; index < values.length; index++) scaled[index] = values[index] * scale
     const bits = new Uint32Array(scaled.buffer)
     for (let index = 0; index < bits.length; index++) view.setUint16(HEADER_BYTES + index * HALF_BYTES, halfBits(bits[index]), true)
-    return { codec: 'fp16', shape: [...shape], bytes }
+    return bytes
   },
-  decode(coded, expectedShape) {
-    checkCoded('fp16', coded, expectedShape, (count) => HEADER_BYTES + count * HALF_BYTES)
-    const view = new DataView(coded.bytes.buffer, coded.bytes.byteOffset, coded.bytes.byteLength)
+  decode(bytes, shape) {
+    checkLength(bytes, fp16.byteLength(shape), shape)
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     const exponent = view.getInt16(0, true)
     if (exponent < LOWEST_EXPONENT || exponent > HIGHEST_EXPONENT) throw invalid(`its scale is 2^${exponent}, which no float32 needs`)
     const scale = 2 ** -exponent
-    const values = new Float32Array((coded.bytes.length - HEADER_BYTES) / HALF_BYTES)
+    const values = new Float32Array(elements(shape))
     const table = halfValues()
     for (let index = 0; index < values.length; index++) {
       const value = table[view.getUint16(HEADER_BYTES + index * HALF_BYTES, true)] * scale

@@ -1,19 +1,19 @@
 /**
  * @file Codec fp32: the values as they are, little-endian. Exact, NaN and infinities included.
  */
-import { checkCoded, type Codec } from './codec.js'
+import { elements } from '../../tensor.js'
+import { checkLength, type Codec } from './codec.js'
 
 const BYTES = 4
 const IS_LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1
 
 export const fp32: Codec = {
-  name: 'fp32',
-  encode(values, shape) {
-    return { codec: 'fp32', shape: [...shape], bytes: f32ToBytes(values) }
-  },
-  decode(coded, expectedShape) {
-    checkCoded('fp32', coded, expectedShape, (count) => count * BYTES)
-    return bytesToF32(coded.bytes)
+  isVariable: false,
+  byteLength: (shape) => elements(shape) * BYTES,
+  encode: (values) => f32ToBytes(values),
+  decode(bytes, shape) {
+    checkLength(bytes, fp32.byteLength(shape), shape)
+    return bytesToF32(bytes)
   },
   errorBound: () => 0,
 }

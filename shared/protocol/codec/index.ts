@@ -1,17 +1,91 @@
 /**
  * @file The codecs by name.
  */
-import { invalid, type Codec } from './codec.js'
+import type { CodedTensor } from '../messages.js'
+import { invalid, type Codec, type CodecContext } from './codec.js'
 import { fp16 } from './fp16.js'
 import { fp32 } from './fp32.js'
+import { integerCodec } from './integer.js'
+import { readCodecName, type CodecParts } from './name.js'
+import { outliersCodec } from './outliers.js'
+import { topkCodec } from './topk.js'
+import { loadZstandard, zstdCodec } from './zstd.js'
 
 export type { Codec, CodecContext } from './codec.js'
 
-export const CODECS: readonly Codec[] = [fp32, fp16]
+/** A codec, and what the wire calls it. */
+export interface NamedCodec {
+  readonly name: string
+  readonly codec: Codec
+}
 
-/** @throws UserError MESSAGE_INVALID for a name that is not in the list. */
-export function codecByName(name: string): Codec {
-  const codec = CODECS.find((candidate) => candidate.name === name)
-  if (!codec) throw invalid(`there is no codec called "${name}"; there are ${CODECS.map((known) => known.name).join(', ')}`)
-  return codec
+export const FP32: NamedCodec = { name: 'fp32', codec: fp32 }
+
+/** The codecs of a run's cut tensors. */
+export interface CutCodecs {
+  readonly activations: NamedCodec
+  readonly gradients: NamedCodec
+}
+
+export async function openCutCodecs(transport: { readonly activation_codec: string; readonly gradient_codec: string }): Promise<CutCodecs> {
+  const [activations, gradients] = await Promise.all([transport.activation_codec, transport.gradient_codec].map(openCodec))
+  return { activations, gradients }
+}
+
+/** @throws UserError MESSAGE_INVALID for a name that is no codec's */
+export async function openCodec(name: string): Promise<NamedCodec> {
+  const parts = partsOf(name)
+  const packed = uncompressed(parts)
+  return { name, codec: parts.bytes === null ? packed : zstdCodec(await loadZstandard(), parts.bytes.level, packed) }
+}
+
+/** Bytes of a tensor packed with that codec, as if compression on top saved nothing. @throws UserError MESSAGE_INVALID */
+export function packedByteLength(name: string, shape: readonly number[]): number {
+  return uncompressed(partsOf(name)).byteLength(shape)
+}
+
+function partsOf(name: string): CodecParts {
+  const read = readCodecName(name)
+  if ('problem' in read) throw invalid(read.problem)
+  return read.parts
+}
+
+function uncompressed({ choice, numbers }: CodecParts): Codec {
+  const packed = numbersCodec(numbers)
+  return choice === null ? packed : topkCodec(choice, packed)
+}
+
+function numbersCodec(numbers: CodecParts['numbers']): Codec {
+  switch (numbers.name) {
+    case 'fp32':
+      return fp32
+    case 'fp16':
+      return fp16
+    default: {
+      const { name, group = null, outliers, rounding } = numbers
+      const integers = integerCodec({ bits: Number(name.slice('int'.length)), group, nearest: rounding === 'nearest' })
+      return outliers === 0 ? integers : outliersCodec(outliers, integers)
+    }
+  }
+}
+
+export function encodeTensor(
+  { name, codec }: NamedCodec,
+  values: Float32Array,
+  shape: readonly number[],
+  context: CodecContext,
+): CodedTensor {
+  return { codec: name, shape: [...shape], bytes: codec.encode(values, shape, context) }
+}
+
+/**
+ * @returns f32 of `expectedShape`, with its own memory
+ * @throws UserError MESSAGE_INVALID if the codec's name, the shape or the bytes are not what is expected
+ */
+export function decodeTensor({ name, codec }: NamedCodec, coded: CodedTensor, expectedShape: readonly number[]): Float32Array {
+  if (coded.codec !== name) throw invalid(`it is packed with "${coded.codec}", and "${name}" was agreed on`)
+  if (coded.shape.length !== expectedShape.length || coded.shape.some((dim, axis) => dim !== expectedShape[axis])) {
+    throw invalid(`its shape is [${coded.shape.join(', ')}], and [${expectedShape.join(', ')}] is expected`)
+  }
+  return codec.decode(coded.bytes, expectedShape)
 }

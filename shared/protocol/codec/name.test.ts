@@ -1,0 +1,49 @@
+import { describe, expect, test } from 'vitest'
+import { PART_NAMES, partNames, readCodecName } from './name.js'
+
+describe('the name of a codec', () => {
+  test('is its parts, with defaults for options that it leaves away', () => {
+    const int8 = { name: 'int8', outliers: 0, rounding: 'stochastic' }
+    expect(readCodecName('int8')).toEqual({ parts: { choice: null, numbers: int8, bytes: null } })
+    expect(readCodecName('topk:share=0.25+int4:outliers=4:group=64+zstd:level=1')).toEqual({
+      parts: {
+        choice: { name: 'topk', share: 0.25, random: 0.1 },
+        numbers: { name: 'int4', outliers: 4, group: 64, rounding: 'stochastic' },
+        bytes: { name: 'zstd', level: 1 },
+      },
+    })
+  })
+
+  test.each(PART_NAMES)('may begin with %s', (name) => {
+    const rest = { topk: '+int8', zstd: '' }[name] ?? ''
+    expect(readCodecName(name === 'zstd' ? 'int8+zstd' : name + rest)).toHaveProperty('parts')
+  })
+
+  test.each([
+    ['', 'no codec called ""'],
+    ['int9', 'no codec called "int9"; there are topk, fp32'],
+    ['constructor', 'no codec called "constructor"'],
+    ['int8+', 'no codec called ""'],
+    ['zstd+int8', 'int8 cannot stand there: first topk if at all, then fp32 or fp16'],
+    ['int8+int4', 'int4 cannot stand there'],
+    ['topk', 'does not say how numbers are packed'],
+    ['zstd', 'does not say how numbers are packed'],
+    ['fp16:group=4', '"fp16:group=4" is not written as fp16 is, with no options'],
+    ['int8:group', 'is not written as int8 is, with group=1 to 65536'],
+    ['int8:group=0', 'is not written'],
+    ['int8:group=4=5', 'is not written'],
+    ['int8:group=4:group=5', 'is not written'],
+    ['int8:group=1e3', 'is not written'],
+    ['int8:name=int4', 'is not written'],
+    ['topk:share=0+int8', 'share=0 to 1'],
+    ['topk:share=1.5+int8', 'share=0 to 1'],
+    ['topk:random=0.6+int8', 'is not written'],
+    ['int8+zstd:level=20', 'level=1 to 19'],
+  ])('is not "%s"', (name, problem) => {
+    expect(readCodecName(name)).toEqual({ problem: expect.stringContaining(problem) })
+  })
+
+  test('names its parts without their options', () => {
+    expect(partNames('topk:share=0.25+later:x=1+zstd')).toEqual(['topk', 'later', 'zstd'])
+  })
+})

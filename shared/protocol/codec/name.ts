@@ -1,0 +1,97 @@
+/**
+ * @file Names of codecs: parts joined by +, in the order in which they pack, as in `topk:share=0.1+int8+zstd`. A part's options follow it, each behind
+ * a colon.
+ */
+import { z } from 'zod'
+
+const integer = (least: number, most: number) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/)
+    .transform(Number)
+    .pipe(z.int().min(least).max(most))
+const fraction = z
+  .string()
+  .regex(/^\d{0,3}\.?\d{1,9}$/)
+  .transform(Number)
+
+const TopK = z.strictObject({
+  name: z.literal('topk'),
+  share: fraction.pipe(z.number().gt(0).max(1)).default(0.1),
+  random: fraction.pipe(z.number().min(0).max(0.5)).default(0.1),
+})
+const Float = z.strictObject({ name: z.enum(['fp32', 'fp16']) })
+const Integer = z.strictObject({
+  name: z.enum(['int8', 'int7', 'int6', 'int5', 'int4', 'int3', 'int2']),
+  /** Channels that share a scale; left away, all of a token do. */
+  group: integer(1, 65536).optional(),
+  /** Channels that are kept as fp16. */
+  outliers: integer(0, 4096).default(0),
+  rounding: z.enum(['stochastic', 'nearest']).default('stochastic'),
+})
+const Zstd = z.strictObject({ name: z.literal('zstd'), level: integer(1, 19).default(3) })
+
+/** What a codec is made of: at most one part of each stage, and always one that says how numbers are packed. */
+export interface CodecParts {
+  /** Which numbers are sent; null: all. */
+  readonly choice: z.infer<typeof TopK> | null
+  readonly numbers: z.infer<typeof Float> | z.infer<typeof Integer>
+  /** What is done with the bytes; null: nothing. */
+  readonly bytes: z.infer<typeof Zstd> | null
+}
+type Stage = keyof CodecParts
+
+interface Kind {
+  readonly stage: Stage
+  readonly schema: z.ZodType
+  /** Options, as a message tells them. */
+  readonly options: string
+}
+const INTEGER: Kind = { stage: 'numbers', schema: Integer, options: 'group=1 to 65536, outliers=0 to 4096, rounding=stochastic or nearest' }
+const FLOAT: Kind = { stage: 'numbers', schema: Float, options: 'no options' }
+
+/** Every part by its name, in the order of stages. */
+const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
+  ['topk', { stage: 'choice', schema: TopK, options: 'share=0 to 1, random=0 to 0.5' }],
+  ...Float.shape.name.options.map((name) => [name, FLOAT] as const),
+  ...Integer.shape.name.options.map((name) => [name, INTEGER] as const),
+  ['zstd', { stage: 'bytes', schema: Zstd, options: 'level=1 to 19' }],
+])
+const STAGES: readonly Stage[] = ['choice', 'numbers', 'bytes']
+
+/** All that parts can be called. */
+export const PART_NAMES: readonly string[] = [...KINDS.keys()]
+
+/** The parts that a name names, known or not. */
+export function partNames(codec: string): string[] {
+  return codec.split('+').map((text) => text.split(':')[0])
+}
+
+export type CodecName = { readonly parts: CodecParts } | { readonly problem: string }
+
+/** What a name asks for, or what keeps it from being a codec's. */
+export function readCodecName(codec: string): CodecName {
+  const found: Partial<Record<Stage, unknown>> = {}
+  let reached = -1
+  for (const text of codec.split('+')) {
+    const [name, ...options] = text.split(':')
+    const kind = KINDS.get(name)
+    if (!kind) return { problem: `there is no codec called "${name}"; there are ${PART_NAMES.join(', ')}, and what + joins` }
+    const place = STAGES.indexOf(kind.stage)
+    if (place <= reached) return { problem: `${name} cannot stand there: ${order()}` }
+    reached = place
+    const pairs = options.map((option) => option.split('='))
+    const read = kind.schema.safeParse({ ...Object.fromEntries(pairs), name })
+    const isWritten = pairs.every(([key, ...values]) => key !== 'name' && values.length === 1)
+    if (!read.success || !isWritten || new Set(pairs.map(([key]) => key)).size < pairs.length)
+      return { problem: `"${text}" is not written as ${name} is, with ${kind.options} behind colons` }
+    found[kind.stage] = read.data
+  }
+  if (found.numbers === undefined) return { problem: `"${codec}" does not say how numbers are packed: ${order()}` }
+  return { parts: { choice: null, bytes: null, ...found } as CodecParts }
+}
+
+function order(): string {
+  const named = (stage: Stage): string => PART_NAMES.filter((name) => KINDS.get(name)!.stage === stage).join(' or ')
+  return `first ${named('choice')} if at all, then ${named('numbers')}, then ${named('bytes')} if at all`
+}
