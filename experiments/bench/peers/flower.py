@@ -35,6 +35,9 @@ options = vars(parser.parse_args())
 threads = options["threads"] or max(1, os.cpu_count() // options["actors"])
 
 os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+# Nothing is reported to anyone: without a network, the process would wait for that at its end.
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import flwr
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
