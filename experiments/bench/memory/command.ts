@@ -24,7 +24,7 @@ const Options = z.object({
   clients: integerFlag(1, 64).optional(),
   batch: integerFlag(1, 1024).optional(),
   seq: integerFlag(2, 1024).optional(),
-  precision: wordFlag(['fp32']).optional(),
+  precision: wordFlag(['fp32', 'q8']).optional(),
   threads: integerFlag(1, 1024).optional(),
 })
 type Options = z.infer<typeof Options>
@@ -40,7 +40,7 @@ export const benchMemoryCommand = defineCommand({
     '--clients <count>': 'client processes [2]',
     '--batch <rows>': 'rows in a batch [4]',
     '--seq <tokens>': 'tokens in a row [128]',
-    '--precision <name>': 'of the frozen weights: fp32 [fp32]',
+    '--precision <name>': 'of the frozen weights: fp32 or q8 [fp32]',
     '--threads <count>': 'threads that compute in each process [2]',
   },
   options: Options,

@@ -1,7 +1,7 @@
 /**
  * @file Runs a server, its clients and a step of the whole model as processes, and measures the memory of each.
  */
-import { mkdir } from 'node:fs/promises'
+import { cp, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { clientCount, type Config } from '../../../shared/config/schema.js'
 import { beforeExit } from '../../../shared/exit.node.js'
@@ -32,7 +32,7 @@ export interface Measured {
 }
 
 /**
- * The server has prepared weights of its own, and the clients share theirs: so the clients are to each other as on one machine, and to the server as on
+ * The clients share a copy of the server's prepared weights: so the clients are to each other as on one machine, and to the server as on
  * another.
  * @throws UserError what a process ended with; the signal's reason.
  */
@@ -61,6 +61,7 @@ export async function measureRun(options: MeasureOptions): Promise<readonly Meas
     await mkdir(join(folder, 'runs'), { recursive: true })
     const server = start('server', ['server', configPath, '--port', '0', ...overrides], caches.server)
     const url = await server.listening
+    await cp(caches.server, caches.clients, { recursive: true })
     const count = clientCount(config)
     const model = config.model.model_name_or_path
     const clients = Array.from({ length: count }, (_, index) => {

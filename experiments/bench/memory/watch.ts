@@ -5,6 +5,8 @@ import { readMappedBytes, readMemory, type ProcessMemory } from './proc.js'
 
 /** Short enough for one matrix product of a training step to be seen. */
 const SAMPLE_MS = 20
+/** The kernel walks all pages of a process for a sample, and keeps it waiting meanwhile: longer pauses where that takes long. */
+const PAUSE_PER_SAMPLE = 5
 /** Looking at each mapping takes longer, and what is mapped stays mapped. */
 const SAMPLES_PER_LOOK = 25
 
@@ -18,11 +20,11 @@ export interface PeakMemory extends ProcessMemory {
 
 export class MemoryWatch {
   private readonly peaks = new Map<number, PeakMemory>()
-  private readonly timer: NodeJS.Timeout
+  private timer: NodeJS.Timeout
 
   /** @param weightFolder whose files count as mapped weights */
   constructor(private readonly weightFolder: string) {
-    this.timer = setInterval(() => this.sample(), SAMPLE_MS)
+    this.timer = this.after(SAMPLE_MS)
   }
 
   /** From now on until it ends. */
@@ -36,11 +38,15 @@ export class MemoryWatch {
   }
 
   stop(): void {
-    clearInterval(this.timer)
+    clearTimeout(this.timer)
   }
 
-  private sample(): void {
-    for (const pid of this.peaks.keys()) this.look(pid)
+  private after(ms: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      const start = performance.now()
+      for (const pid of this.peaks.keys()) this.look(pid)
+      this.timer = this.after(Math.max(SAMPLE_MS, PAUSE_PER_SAMPLE * (performance.now() - start)))
+    }, ms)
   }
 
   private look(pid: number): void {

@@ -4,7 +4,8 @@
                        [--targets c_attn,c_proj] [--rank 8] [--threads 2] [--steps 7]
 
 A step is forward, loss, backward and AdamW on the adapter; without dropout, and with random weights where the model is named by its
-shape. The first two steps are not counted. Prints one JSON line: median_ms, min_ms, tokens_per_s, rss_mb (largest resident memory).
+shape. The first two steps are not counted. Prints one JSON line: median_ms, min_ms, tokens_per_s, rss_mb (largest resident memory), and with
+--memory private_mb: the peak of Private_Clean + Private_Dirty that Linux counts (proc_pid_smaps(5)), sampled from a thread, which costs time.
 
 Needs: pip install torch transformers peft
 """
@@ -13,6 +14,7 @@ import argparse
 import json
 import resource
 import statistics
+import threading
 import time
 
 import torch
@@ -67,6 +69,33 @@ def adapted(options):
     return model
 
 
+class PrivateMemory:
+    """Samples the private memory of this process until it is told to stop."""
+
+    SAMPLE_SECONDS = 0.02
+
+    def __init__(self):
+        self.peak_bytes = 0
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+
+    def watch(self):
+        while not self.done.wait(self.SAMPLE_SECONDS):
+            self.peak_bytes = max(self.peak_bytes, self.now())
+
+    @staticmethod
+    def now():
+        with open("/proc/self/smaps_rollup") as rollup:
+            lines = [line.split() for line in rollup]
+        return sum(1024 * int(line[1]) for line in lines if line[0] in ("Private_Clean:", "Private_Dirty:"))
+
+    def stop(self):
+        self.done.set()
+        self.thread.join()
+        return self.peak_bytes
+
+
 def main():
     parser = argparse.ArgumentParser(description="one LoRA training step, timed")
     parser.add_argument("--model", default="gpt2")
@@ -78,8 +107,10 @@ def main():
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=7)
+    parser.add_argument("--memory", action="store_true", help="sample private memory (Linux)")
     options = parser.parse_args()
 
+    memory = PrivateMemory() if options.memory else None
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     model = adapted(options)
@@ -95,6 +126,7 @@ def main():
         optimizer.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - start)
+    private = {"private_mb": round(memory.stop() / 1e6, 1)} if memory else {}
     seconds = seconds[WARM_UP_STEPS:]
     median = statistics.median(seconds)
     print(
@@ -107,6 +139,7 @@ def main():
                 "min_ms": round(1000 * min(seconds), 1),
                 "tokens_per_s": round(options.batch * options.seq / median, 1),
                 "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
+                **private,
             }
         )
     )
