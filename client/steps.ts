@@ -3,9 +3,10 @@
  */
 import type { BottomStage, TopStage } from '../shared/model/stage.js'
 import { decodeTensor, encodeTensor, type CutCodecs } from '../shared/protocol/codec/index.js'
-import { i32ToBytes, maskToBytes } from '../shared/protocol/coded.js'
+import { encodeMask } from '../shared/protocol/mask.js'
 import type { Activations, Gradients, MessageOf } from '../shared/protocol/messages.js'
 import { roundingStream } from '../shared/protocol/rounding.js'
+import { encodeVarints } from '../shared/protocol/varints.js'
 import type { Random } from '../shared/random.js'
 import { f32, type F32Tensor, type NamedTensors } from '../shared/tensor.js'
 import type { Batch } from '../shared/train/batch.js'
@@ -65,10 +66,10 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, codecs: Cut
     micro: place.micro,
     hop: 0,
     purpose,
-    lengths: i32ToBytes(batch.lengths),
+    lengths: encodeVarints(batch.lengths),
     hidden: encodeTensor(codecs.activations, hidden.data, hidden.shape, { purpose: 'activations', random }),
-    scored: maskToBytes(batch.scoredMask),
-    targets: i32ToBytes(batch.targets.data),
+    scored: encodeMask(batch.scoredMask),
+    targets: encodeVarints(batch.targets.data),
     normalizer,
   })
   return {

@@ -4,8 +4,10 @@ import { gpt2 } from '../shared/model/families/gpt2.js'
 import { UserError } from '../shared/errors.js'
 import { fp16 } from '../shared/protocol/codec/fp16.js'
 import { encodeTensor, FP32 } from '../shared/protocol/codec/index.js'
-import { encodeTensors, i32ToBytes, maskToBytes } from '../shared/protocol/coded.js'
+import { encodeTensors } from '../shared/protocol/coded.js'
+import { encodeMask } from '../shared/protocol/mask.js'
 import type { Activations, TensorMap } from '../shared/protocol/messages.js'
+import { encodeVarints } from '../shared/protocol/varints.js'
 import { f32 } from '../shared/tensor.js'
 import { readActivations, readAdapter, readMoments } from './inbox.js'
 
@@ -26,10 +28,10 @@ function batch(changes: Partial<Activations> = {}): Activations {
     micro: 0,
     hop: 0,
     purpose: 'train',
-    lengths: i32ToBytes(Int32Array.of(2, 3)),
+    lengths: encodeVarints([2, 3]),
     hidden: encodeTensor(FP32, new Float32Array(5 * WIDTH).fill(0.5), [5, WIDTH], NEAREST),
-    scored: maskToBytes(Uint8Array.of(1, 0, 1, 0, 0)),
-    targets: i32ToBytes(Int32Array.of(7, 9)),
+    scored: encodeMask(Uint8Array.of(1, 0, 1, 0, 0)),
+    targets: encodeVarints([7, 9]),
     normalizer: 2,
     ...changes,
   }
@@ -48,29 +50,33 @@ describe('activations', () => {
   })
 
   test('may be without a scored token, in a step that has some', () => {
-    expect(readActivations(batch({ scored: maskToBytes(new Uint8Array(5)), targets: new Uint8Array(0) }), rules).targets.shape).toEqual([0])
+    expect(readActivations(batch({ scored: encodeMask(new Uint8Array(5)), targets: new Uint8Array(0) }), rules).targets.shape).toEqual([0])
   })
 
   test.each<[string, Partial<Activations>]>([
     ['no rows', { lengths: new Uint8Array(0) }],
-    ['more rows than a batch has', { lengths: i32ToBytes(Int32Array.of(2, 2, 1)) }],
-    ['lengths that are no whole integers', { lengths: new Uint8Array(7) }],
-    ['a row of no tokens', { lengths: i32ToBytes(Int32Array.of(5, 0)) }],
-    ['a row of fewer than no tokens', { lengths: i32ToBytes(Int32Array.of(6, -1)) }],
-    ['a row longer than the model has positions', { lengths: i32ToBytes(Int32Array.of(9)) }],
-    ['a row so long that its activations could not be held', { lengths: i32ToBytes(Int32Array.of(0x7fffffff)) }],
+    ['more rows than a batch has', { lengths: encodeVarints([2, 2, 1]) }],
+    ['lengths that end in the middle of one', { lengths: Uint8Array.of(2, 0x83) }],
+    ['a row of no tokens', { lengths: encodeVarints([5, 0]) }],
+    ['a row longer than the model has positions', { lengths: encodeVarints([9]) }],
+    ['a row so long that its activations could not be held', { lengths: encodeVarints([0x7fffffff]) }],
     ['activations of fewer tokens', { hidden: hidden([1, 2, 3, 4], [2, WIDTH]) }],
     ['activations of another width', { hidden: hidden([1, 2, 3, 4, 5], [5, 1]) }],
     ['a shape that its bytes do not fill', { hidden: { codec: 'fp32', shape: [5, WIDTH], bytes: new Uint8Array(4) } }],
-    ['another codec than was agreed on', { hidden: encodeTensor({ name: 'fp16', codec: fp16 }, new Float32Array(10), [5, WIDTH], NEAREST) }],
+    [
+      'another codec than was agreed on',
+      { hidden: encodeTensor({ name: 'fp16', codec: fp16 }, new Float32Array(10), [5, WIDTH], NEAREST) },
+    ],
     ['NaN', { hidden: hidden([0, 0, 0, NaN, 0, 0, 0, 0, 0, 0], [5, WIDTH]) }],
     ['an infinity', { hidden: hidden([0, 0, 0, 0, 0, 0, 0, 0, 0, -Infinity], [5, WIDTH]) }],
-    ['a mask of other tokens', { scored: maskToBytes(new Uint8Array(9)) }],
-    ['a mask with bits beyond its tokens', { scored: Uint8Array.of(0xff) }],
-    ['fewer targets than scored tokens', { targets: i32ToBytes(Int32Array.of(1)) }],
-    ['more targets than scored tokens', { targets: i32ToBytes(Int32Array.of(1, 2, 3)) }],
-    ['a target beyond the vocabulary', { targets: i32ToBytes(Int32Array.of(1, 10)) }],
-    ['a negative target', { targets: i32ToBytes(Int32Array.of(-1, 1)) }],
+    ['a mask of other tokens', { scored: encodeMask(new Uint8Array(9)) }],
+    ['a mask with bits beyond its tokens', { scored: Uint8Array.of(0, 0xff) }],
+    ['a mask with runs beyond its tokens', { scored: Uint8Array.of(1, 9) }],
+    ['fewer targets than scored tokens', { targets: encodeVarints([1]) }],
+    ['more targets than scored tokens', { targets: encodeVarints([1, 2, 3]) }],
+    ['a target beyond the vocabulary', { targets: encodeVarints([1, 10]) }],
+    ['targets that end in the middle of one', { targets: Uint8Array.of(1, 0x85) }],
+    ['a target in more bytes than it needs', { targets: Uint8Array.of(0x81, 0, 1) }],
     ['a normalizer smaller than its own scored tokens', { normalizer: 1 }],
   ])('with %s are refused', (_, changes) => {
     expect(() => readActivations(batch(changes), rules)).toThrow(refused)

@@ -4,14 +4,14 @@
 import type { Architecture } from '../shared/model/families/family.js'
 import type { TopBatch } from '../shared/model/stage.js'
 import { decodeTensor, type NamedCodec } from '../shared/protocol/codec/index.js'
-import { bytesToI32, bytesToMask, decodeTensors, totalOf } from '../shared/protocol/coded.js'
+import { decodeTensors, totalOf } from '../shared/protocol/coded.js'
+import { decodeMask } from '../shared/protocol/mask.js'
 import type { Activations, CodedMoments, TensorMap } from '../shared/protocol/messages.js'
+import { countVarints, decodeVarints } from '../shared/protocol/varints.js'
 import { f32, i32, type F32Tensor, type NamedTensors } from '../shared/tensor.js'
 import { layoutOf, scoredPositions } from '../shared/train/batch.js'
 import type { OptimizerState } from '../shared/train/optimizer.js'
 import { allFinite, invalid, notFinite } from './invalid.js'
-
-const I32_BYTES = 4
 
 export interface BatchRules {
   readonly architecture: Architecture
@@ -24,10 +24,10 @@ export interface BatchRules {
  * @throws UserError MESSAGE_INVALID naming what does not fit.
  */
 export function readActivations(message: Activations, { architecture, maxRows, codec }: BatchRules): TopBatch {
-  if (message.lengths.length > I32_BYTES * maxRows)
-    throw invalid(`a batch of ${Math.ceil(message.lengths.length / I32_BYTES)} rows, of at most ${maxRows}`)
-  const lengths = bytesToI32(message.lengths)
-  if (lengths.length === 0) throw invalid('a batch without rows')
+  const rows = countVarints(message.lengths)
+  if (rows === 0) throw invalid('a batch without rows')
+  if (rows > maxRows) throw invalid(`a batch of ${rows} rows, of at most ${maxRows}`)
+  const lengths = decodeVarints(message.lengths)
   const longest = lengths.reduce((a, b) => Math.max(a, b))
   if (longest > architecture.maxPositions) throw invalid(`a row of ${longest} tokens, of at most ${architecture.maxPositions}`)
   const tokens = totalOf(lengths)
@@ -35,9 +35,9 @@ export function readActivations(message: Activations, { architecture, maxRows, c
   const hidden = decodeTensor(codec, message.hidden, shape)
   // The joint top takes the mean over clients: one NaN would make it useless for all of them.
   if (!allFinite(hidden)) throw notFinite('activations that are not finite numbers')
-  const scored = scoredPositions(bytesToMask(message.scored, tokens))
-  const targets = bytesToI32(message.targets, scored.data.length)
-  if (targets.some((id) => id < 0 || id >= architecture.vocabularySize)) throw invalid('a target that is not in the vocabulary')
+  const scored = scoredPositions(decodeMask(message.scored, tokens))
+  const targets = decodeVarints(message.targets, scored.data.length)
+  if (targets.some((id) => id >= architecture.vocabularySize)) throw invalid('a target that is not in the vocabulary')
   if (message.purpose === 'train' && message.normalizer < targets.length)
     throw invalid(`a normalizer of ${message.normalizer} for ${targets.length} scored tokens`)
   return { lengths, ...layoutOf(lengths), hidden: f32(shape, hidden), scored, targets: i32([targets.length], targets) }

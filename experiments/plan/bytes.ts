@@ -6,14 +6,21 @@ import type { CodedMoments, MessageOf, TensorMap } from '../../shared/protocol/m
 import type { BatchSize } from './flops.js'
 import { Lengths, messageTraffic, type Traffic } from './wire.js'
 
+/** A micro-batch, and the bytes that its rows' lengths, mask and targets take in a message. */
+export interface MicroBatch extends BatchSize {
+  readonly lengthsBytes: number
+  readonly maskBytes: number
+  readonly targetsBytes: number
+}
+
 /** What a client does in a round. */
 export interface RoundWork {
   /** From 1; 0 is the evaluation before training. */
   readonly round: number
   /** The micro-batches of each local step. */
-  readonly steps: readonly (readonly BatchSize[])[]
+  readonly steps: readonly (readonly MicroBatch[])[]
   /** The batches of its held-out rows; null in a round without evaluation. */
-  readonly evaluation: readonly BatchSize[] | null
+  readonly evaluation: readonly MicroBatch[] | null
 }
 
 export interface WireSetting {
@@ -25,7 +32,6 @@ export interface WireSetting {
   readonly adapter: ReadonlyMap<string, readonly [number, number]>
 }
 
-const I32_BYTES = 4
 const F32_BYTES = 4
 /** Losses and norms are float64 on the wire unless they happen to be whole. */
 const A_NUMBER = 0.1
@@ -127,10 +133,9 @@ interface Request {
   readonly micro: number
 }
 
-/** i32 of each row's length, the coded activations, a bit for each token, and i32 of each scored token. */
 function activations(
   setting: WireSetting,
-  { batch, tokens, scored }: BatchSize,
+  { tokens, lengthsBytes, maskBytes, targetsBytes }: MicroBatch,
   request: Request,
   purpose: 'train' | 'evaluate',
   normalizer: number,
@@ -140,10 +145,10 @@ function activations(
     ...request,
     hop: 0,
     purpose,
-    lengths: lengths.bytes(I32_BYTES * batch),
+    lengths: lengths.bytes(lengthsBytes),
     hidden: lengths.coded(setting.config.transport.activation_codec, tokens, setting.hiddenSize),
-    scored: lengths.bytes(Math.ceil(tokens / 8)),
-    targets: lengths.bytes(I32_BYTES * scored),
+    scored: lengths.bytes(maskBytes),
+    targets: lengths.bytes(targetsBytes),
     // One without scored tokens is no message that a schema lets pass, and evaluation rows have some.
     normalizer: Math.max(1, normalizer),
   }))

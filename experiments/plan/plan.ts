@@ -135,7 +135,7 @@ export function makePlan(input: PlanInput): Plan {
 
 function worksOf({ config, model, rows }: PlanInput): readonly ClientWork[] {
   if (rows.length > 0) return rows.map((own, index) => workOfRows(config, `client-${index}`, own))
-  const most = workAtMost(config, model.architecture.maxPositions)
+  const most = workAtMost(config, model.architecture)
   if (most !== null) return [most]
   throw new UserError({
     code: 'CONFIG_VALUE',
@@ -196,7 +196,7 @@ function joinFacts({ config, model, software }: Omit<PlanInput, 'rows'>, index: 
 
 /** The largest micro-batch that is known of, else the largest that there can be. */
 function largestSize(config: Config, model: PlannedModel, works: readonly ClientWork[]): BatchSize {
-  const most = largestBatch(config, model.architecture.maxPositions)
+  const most = largestBatch(config, model.architecture)
   const seen = works.flatMap((work) => [1, 2].flatMap((round) => work.inRound(Math.min(round, config.federation.num_rounds)).steps.flat()))
   return seen.length === 0 ? most : seen.reduce((a, b) => (b.batch * b.longest > a.batch * a.longest ? b : a))
 }

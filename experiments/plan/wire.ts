@@ -2,9 +2,9 @@
  * @file What a message costs on the wire, without making the tensors in it. Pure.
  */
 import { packedByteLength } from '../../shared/protocol/codec/index.js'
-import { chunkFrameBytes, frameBytes, type Side } from '../../shared/protocol/frames.js'
+import { ackFrameBytes, chunkFrameBytes, type Side } from '../../shared/protocol/frames.js'
 import type { ClientMessage, CodedTensor, ServerMessage } from '../../shared/protocol/messages.js'
-import { pack } from '../../shared/protocol/msgpack.js'
+import { packMessage } from '../../shared/protocol/packing.js'
 import { trafficKind } from '../../shared/protocol/traffic.js'
 import type { TrafficLine } from '../../shared/run-records.js'
 
@@ -42,7 +42,10 @@ export function messageTraffic(
   maxChunkBytes: number,
 ): Traffic {
   const payload_bytes = lengths.reduce((sum, length) => sum + length, 0)
-  const packedBytes = lengths.reduce((sum, length) => sum + length + headerBytes(length) - headerBytes(0), pack(message).length)
+  const packedBytes = lengths.reduce(
+    (sum, length) => sum + length + headerBytes(length) - headerBytes(0),
+    packMessage(message, from).length,
+  )
   return {
     kind: trafficKind(message),
     direction: from === 'client' ? 'up' : 'down',
@@ -60,7 +63,7 @@ function headerBytes(length: number): number {
 function chunkedBytes(packedBytes: number, from: Side, maxChunkBytes: number): number {
   const count = Math.max(1, Math.ceil(packedBytes / maxChunkBytes))
   const last = packedBytes - (count - 1) * maxChunkBytes
-  const ack = frameBytes('ack', { message: USUAL.message, chunks: count }, from === 'client' ? 'server' : 'client')
+  const ack = ackFrameBytes({ message: USUAL.message, chunks: count }, from === 'client' ? 'server' : 'client')
   const frame = (bytes: number): number =>
     chunkFrameBytes({ ...USUAL, index: count - 1, count, total_bytes: packedBytes, bytes: zeros(bytes) }, from) + ack
   return frame(last) + (count === 1 ? 0 : (count - 1) * frame(maxChunkBytes))

@@ -3,10 +3,12 @@
  */
 import { dataFromRows, type ClientData } from '../../client/data.js'
 import type { Config } from '../../shared/config/schema.js'
-import type { Batch } from '../../shared/train/batch.js'
+import type { Architecture } from '../../shared/model/families/family.js'
+import { encodeMask } from '../../shared/protocol/mask.js'
+import { encodeVarints } from '../../shared/protocol/varints.js'
+import { packBatch, type Batch } from '../../shared/train/batch.js'
 import type { ClientRows } from '../../shared/train/rows.js'
-import type { RoundWork } from './bytes.js'
-import type { BatchSize } from './flops.js'
+import type { MicroBatch, RoundWork } from './bytes.js'
 
 /** A client's micro-batches in any round. */
 export interface ClientWork {
@@ -36,15 +38,17 @@ export function workOfRows(config: Config, client: string, rows: ClientRows): Cl
   }
 }
 
+/** What a model takes. */
+type ModelBounds = Pick<Architecture, 'maxPositions' | 'vocabularySize'>
+
 /**
  * As much as there can be: every row is `max_length` long, and all of its tokens but the first are scored.
- * @param maxPositions of the model.
  * @returns null where the rows decide how many steps there are.
  */
-export function workAtMost(config: Config, maxPositions: number): ClientWork | null {
+export function workAtMost(config: Config, model: ModelBounds): ClientWork | null {
   const localSteps = config.federation.local_steps
   if (localSteps === null) return null
-  const size = largestBatch(config, maxPositions)
+  const size = largestBatch(config, model)
   const micros = Array.from({ length: config.train.gradient_accumulation_steps }, () => size)
   const batches = config.eval.max_eval_batches
   return {
@@ -58,9 +62,12 @@ export function workAtMost(config: Config, maxPositions: number): ClientWork | n
   }
 }
 
-export function largestBatch({ train, data }: Config, maxPositions: number): BatchSize {
-  const [batch, longest] = [train.per_device_train_batch_size, Math.min(data.max_length, maxPositions)]
-  return { batch, longest, tokens: batch * longest, scored: batch * (longest - 1) }
+/** The longest rows there can be, of the ids that take most bytes. */
+export function largestBatch({ train, data }: Config, { maxPositions, vocabularySize }: ModelBounds): MicroBatch {
+  const longest = Math.min(data.max_length, maxPositions)
+  const ids = new Int32Array(longest).fill(vocabularySize - 1)
+  const scored = new Uint8Array(longest).fill(1, 1)
+  return sizeOf(packBatch(Array.from({ length: train.per_device_train_batch_size }, () => ({ ids, scored, bytes: 0 }))))
 }
 
 /** Before training, every `every_rounds`-th round, and the last one. */
@@ -75,7 +82,14 @@ function localStepsOf({ federation, train }: Config, examples: number): number {
   return federation.local_steps ?? Math.ceil(examples / rowsPerStep) * (federation.local_epochs ?? 1)
 }
 
-function sizeOf({ lengths, targets }: Batch): BatchSize {
-  const longest = lengths.reduce((most, length) => Math.max(most, length), 0)
-  return { batch: lengths.length, longest, tokens: lengths.reduce((sum, length) => sum + length, 0), scored: targets.data.length }
+function sizeOf({ lengths, targets, scoredMask }: Batch): MicroBatch {
+  return {
+    batch: lengths.length,
+    longest: lengths.reduce((most, length) => Math.max(most, length), 0),
+    tokens: lengths.reduce((sum, length) => sum + length, 0),
+    scored: targets.data.length,
+    lengthsBytes: encodeVarints(lengths).length,
+    maskBytes: encodeMask(scoredMask).length,
+    targetsBytes: encodeVarints(targets.data).length,
+  }
 }

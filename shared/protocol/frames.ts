@@ -8,8 +8,8 @@
 import { z } from 'zod'
 import { LinkLimits } from './limits.js'
 import { Failure, Hello } from './messages.js'
-import { pack } from './msgpack.js'
-import { PacketType } from './parser.js'
+import { encodePacket, PacketType } from './parser.js'
+import { positional } from './positional.js'
 
 /** A place in the stream of one direction: all messages before `message`, and `chunks` chunks of it. */
 export const Held = z.object({ message: z.int().positive(), chunks: z.int().nonnegative() })
@@ -44,12 +44,18 @@ export type RefusedOpening = z.infer<typeof RefusedOpening>
 export const Closed = z.object({ reason: z.string().max(4096), error: Failure.nullable() })
 export type Closed = z.infer<typeof Closed>
 
+/** Every message costs a chunk and an ack at least: they travel without the names of their fields. */
+export const ChunkFields = positional(Chunk)
+export const AckFields = positional(Held)
+
 export interface Frames {
   hello: Opening
   attached: Attached
   refused: RefusedOpening
-  chunk: Chunk
-  ack: Held
+  /** `ChunkFields` of a `Chunk`. */
+  chunk: unknown
+  /** `AckFields` of what its sender holds. */
+  ack: unknown
   heartbeat: { type: 'heartbeat' }
   closed: Closed
 }
@@ -76,11 +82,16 @@ export function chunkFrameBytes(chunk: Chunk, sender: Side): number {
   const length = chunk.bytes.length
   const emptyBinBytes = 2
   const binBytes = length + (length < 0x100 ? 2 : length < 0x10000 ? 3 : 5)
-  return webSocketBytes(packetBytes('chunk', { ...chunk, bytes: new Uint8Array(0) }) - emptyBinBytes + binBytes, sender)
+  const fields = ChunkFields.strip({ ...chunk, bytes: new Uint8Array(0) })
+  return webSocketBytes(packetBytes('chunk', fields) - emptyBinBytes + binBytes, sender)
+}
+
+export function ackFrameBytes(held: Held, sender: Side): number {
+  return frameBytes('ack', AckFields.strip(held), sender)
 }
 
 function packetBytes(name: string, body: unknown): number {
-  return pack({ type: PacketType.EVENT, nsp: '/', data: [name, body] }).length
+  return encodePacket({ type: PacketType.EVENT, nsp: '/', data: [name, body] }).length
 }
 
 function webSocketBytes(payloadBytes: number, sender: Side): number {

@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Closed, Frames } from './frames.js'
+import { ChunkFields, type Chunk, type Closed, type Frames } from './frames.js'
 import { DEFAULT_LIMITS, MIN_CHUNK_BYTES, type LinkLimits } from './limits.js'
 import type { Traffic } from './link.js'
 import { memoryLinkPair } from './memory-link.js'
 import { ClientMessage, ServerMessage } from './messages.js'
-import { pack } from './msgpack.js'
+import { packMessage } from './packing.js'
 import { Session } from './session.js'
 import { crc32 } from './crc32.js'
 import { collect, sampleActivations, sampleDropped, sampleHello, sampleStep, stepsOf } from './testing/samples.js'
@@ -88,7 +88,7 @@ describe('a memory link', () => {
     expect(counted.server).toEqual(counted.client)
     expect(counted.client.map(({ direction, kind, payloadBytes }) => ({ direction, kind, payloadBytes }))).toEqual([
       { direction: 'up', kind: 'control', payloadBytes: 0 },
-      { direction: 'up', kind: 'activations', payloadBytes: 5000 + 4 + 1 + 4 },
+      { direction: 'up', kind: 'activations', payloadBytes: 5000 + 1 + 1 + 1 },
       { direction: 'down', kind: 'control', payloadBytes: 0 },
     ])
     for (const { payloadBytes, wireBytes } of counted.client) expect(wireBytes).toBeGreaterThan(payloadBytes)
@@ -163,8 +163,9 @@ describe('a session', () => {
     link.server.onMessage((message) => ends.push(message))
     link.server.onClose((_, error) => ends.push(error?.code))
     link.client.onClose((_, error) => ends.push(error?.code))
-    const bytes = pack({ ...sampleStep(1), tokens: -1 })
-    link.server.receive('chunk', { message: 1, index: 0, count: 1, total_bytes: bytes.length, crc32: crc32(bytes), bytes })
+    const bytes = Uint8Array.from(packMessage({ ...sampleStep(1), tokens: -1 }, 'client'))
+    const chunk = { message: 1, index: 0, count: 1, total_bytes: bytes.length, crc32: crc32(bytes), bytes }
+    link.server.receive('chunk', ChunkFields.strip(chunk))
     const farewell = link.queue.at(-1)!
     expect((farewell.body as Closed).error?.why).toContain('tokens')
     while (link.deliver());
@@ -173,9 +174,12 @@ describe('a session', () => {
 
   test.each([
     ['a frame that does not exist', 'shout', {}],
-    ['a chunk without bytes', 'chunk', { message: 1, index: 0, count: 1, total_bytes: 1, crc32: 0 }],
+    ['a chunk without bytes', 'chunk', [1, 0, 1, 1, 0]],
+    ['a chunk of another kind of value', 'chunk', [1, 0, 1, 1, 0, 'text']],
+    ['a chunk of the version before', 'chunk', { message: 1, index: 0, count: 1, total_bytes: 1, crc32: 0, bytes: Uint8Array.of(1) }],
     ['nothing', 'chunk', undefined],
-    ['an acknowledgement of nothing', 'ack', { message: 7, chunks: 1 }],
+    ['an acknowledgement of what was never sent', 'ack', [7, 1]],
+    ['an acknowledgement with too many fields', 'ack', [1, 0, 0]],
   ])('%s closes the link with MESSAGE_INVALID', async (_, name, body) => {
     const link = byHand()
     link.connect()
@@ -190,7 +194,7 @@ describe('a session', () => {
     const arriving = collect(link.server, 1)
     const sent = link.client.send(sampleStep(4))
     const chunk = link.queue.find(({ name }) => name === 'chunk')!
-    chunk.body = { ...(chunk.body as Frames['chunk']), crc32: 1 }
+    chunk.body = ChunkFields.strip({ ...(ChunkFields.restore(chunk.body) as Chunk), crc32: 1 })
     while (link.deliver());
     expect(link.drops()).toBe(1)
     link.connect()
@@ -205,7 +209,7 @@ describe('a session', () => {
     const sent = link.client.send(sampleStep(4))
     for (let tries = 0; tries < 3; tries++) {
       const chunk = link.queue.find(({ name }) => name === 'chunk')!
-      chunk.body = { ...(chunk.body as Frames['chunk']), crc32: 1 }
+      chunk.body = ChunkFields.strip({ ...(ChunkFields.restore(chunk.body) as Chunk), crc32: 1 })
       while (link.deliver());
       link.connect()
     }

@@ -11,7 +11,7 @@ import { ERROR_CODES, type ErrorCode } from '../errors.js'
 import { MAX_PIECE_BYTES, ModelFileName } from '../model/model-files.js'
 
 /** Both ends compare this on connect; a change to any message below raises it. */
-export const PROTOCOL_VERSION = 2
+export const PROTOCOL_VERSION = 3
 
 /** Names files and folders, so it holds nothing that their names could not on any system: on Windows no final dot, and no name of a device. */
 export const ClientId = z
@@ -152,10 +152,10 @@ export const Activations = z.object({
   ...request,
   hop: z.literal(0), // which cut of a chain of cuts
   purpose: z.enum(['train', 'evaluate']),
-  lengths: Bytes, // i32 [rows]: tokens of each row; no padding crosses the wire
+  lengths: Bytes, // [rows] in `varints.ts`: tokens of each row; no padding crosses the wire
   hidden: CodedTensor, // [sum(lengths), hidden]
-  scored: Bytes, // bit mask over the real tokens, lowest bit first
-  targets: Bytes, // i32 [scored tokens], already shifted: what a scored position predicts
+  scored: Bytes, // [sum(lengths)] in `mask.ts`: which of the real tokens predict one that counts
+  targets: Bytes, // [scored tokens] in `varints.ts`, already shifted: what a scored position predicts
   normalizer: z.int().positive(), // scored tokens of the whole local step; the loss is divided by it
 })
 export type Activations = z.infer<typeof Activations>

@@ -125,9 +125,22 @@ describe('packets', () => {
   })
 
   test('have the form of socket.io-msgpack-parser', () => {
-    // {type: 2, nsp: '/', data: ['chunk', <01 02>]} by the MessagePack specification.
-    const bytes = encodePacket({ type: 2, nsp: '/', data: ['chunk', Uint8Array.of(1, 2)] })
-    expect(bytes).toEqual(hex('83a47479706502a36e7370a12fa46461746192a56368756e6bc4020102'))
+    // {type: 2, nsp: '/', data: ['hello', <01 02>]} by the MessagePack specification.
+    const bytes = encodePacket({ type: 2, nsp: '/', data: ['hello', Uint8Array.of(1, 2)] })
+    expect(bytes).toEqual(hex('83a47479706502a36e7370a12fa46461746192a568656c6c6fc4020102'))
+  })
+
+  // All that two ends of different versions say to each other.
+  test.each(['hello', 'attached', 'refused', 'closed', 'heartbeat'])('of the event %s are maps', (event) => {
+    expect(unpack(encodePacket({ type: 2, nsp: '/', data: [event, {}] }))).toEqual({ type: 2, nsp: '/', data: [event, {}] })
+  })
+
+  test('of chunks and acks are lists, and are read as maps too', () => {
+    const ack = { type: 2, nsp: '/', data: ['ack', [1, 2]] }
+    expect(encodePacket(ack)).toEqual(hex('9201920102'))
+    expect(decodePacket(hex('9201920102'))).toEqual(ack)
+    expect(encodePacket({ type: 2, nsp: '/', data: ['chunk', Uint8Array.of(1, 2)] })).toEqual(hex('9200c4020102'))
+    expect(decodePacket(pack(ack))).toEqual(ack)
   })
 
   test('of python-socketio, with nil for what is absent, are read', () => {
@@ -149,6 +162,10 @@ describe('packets', () => {
     ['text', 'hello'],
     ['a number', pack(7)],
     ['bytes', pack(Uint8Array.of(1))],
+    ['an empty list', pack([])],
+    ['a list of an event that there is not', pack([2, {}])],
+    ['a list of no event', pack(['chunk', {}])],
+    ['a list of a fractional event', pack([0.5, {}])],
     ['an unknown type', pack({ type: 5, nsp: '/' })],
     ['a fractional type', pack({ type: 1.5, nsp: '/' })],
     ['a namespace that is no string', pack({ type: 1, nsp: 3 })],

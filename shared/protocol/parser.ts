@@ -1,9 +1,9 @@
 /**
  * @file The parser that both ends give to socket.io: one MessagePack value for each packet.
  *
- * Packets have the form of socket.io-msgpack-parser 3, `{type, nsp, data, id}` without attachments, so clients in other languages can
- * join (python-socketio: `serializer='msgpack'`). Stricter than it in what it reads: a packet that socket.io would stumble over ends in
- * an error here, and socket.io then closes that connection and no other.
+ * Packets have the form of socket.io-msgpack-parser 3, `{type, nsp, data, id}` without attachments, but for the two events that every message costs:
+ * those are lists. What opens a connection is never one of them, so ends of different versions can tell each other so. Stricter than that parser in
+ * what it reads: a packet that socket.io would stumble over ends in an error here, and socket.io then closes that connection and no other.
  */
 import { UserError } from '../errors.js'
 import { pack, unpack } from './msgpack.js'
@@ -24,9 +24,14 @@ export interface Packet {
 /** Names that socket.io emits itself; a stranger who sent one could make a server believe that a client left. */
 const RESERVED_EVENTS = new Set(['connect', 'connect_error', 'disconnect', 'disconnecting', 'error', 'newListener', 'removeListener'])
 
+/** Events whose packet is a list: the event's place here, and its arguments. */
+const LISTED_EVENTS: readonly unknown[] = ['chunk', 'ack']
+
 export function encodePacket(packet: Packet): Uint8Array {
   // A new object: socket.io hangs options of its own on a packet, which are nothing for the wire.
   const { type, nsp, data, id } = packet
+  const place = type === PacketType.EVENT && nsp === '/' && id === undefined && Array.isArray(data) ? LISTED_EVENTS.indexOf(data[0]) : -1
+  if (place >= 0) return pack([place, ...(data as unknown[]).slice(1)])
   return pack({ type, nsp, ...(data === undefined ? {} : { data }), ...(id === undefined ? {} : { id }) })
 }
 
@@ -34,6 +39,7 @@ export function encodePacket(packet: Packet): Uint8Array {
 export function decodePacket(received: unknown): Packet {
   if (!(received instanceof Uint8Array || received instanceof ArrayBuffer)) throw invalid('it is text, and packets are binary')
   const packet = unpack(received instanceof Uint8Array ? received : new Uint8Array(received))
+  if (Array.isArray(packet)) return listedEvent(packet)
   if (!isObject(packet)) throw invalid('it is not a map')
   const { type, nsp } = packet
   // python-socketio writes nil where JavaScript leaves a key away.
@@ -46,6 +52,11 @@ export function decodePacket(received: unknown): Packet {
   if (!isDataValid(type, data)) throw invalid(`its data does not fit type ${type}`)
   if (id !== undefined && !(Number.isSafeInteger(id) && (id as number) >= 0)) throw invalid('its id is not a whole number')
   return { type, nsp, ...(data === undefined ? {} : { data }), ...(id === undefined ? {} : { id: id as number }) }
+}
+
+function listedEvent([place, ...values]: readonly unknown[]): Packet {
+  if (typeof place !== 'number' || !Object.hasOwn(LISTED_EVENTS, place)) throw invalid('it is none of the events that are lists')
+  return { type: PacketType.EVENT, nsp: '/', data: [LISTED_EVENTS[place], ...values] }
 }
 
 function isDataValid(type: number, data: unknown): boolean {

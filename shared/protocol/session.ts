@@ -8,11 +8,23 @@
 import type { z } from 'zod'
 import { UserError } from '../errors.js'
 import { ChunkReceiver, ChunkSender, type Accepted } from './chunks.js'
-import { Chunk, chunkFrameBytes, Closed, frameBytes, Held, type Opening, type Side, type Wire } from './frames.js'
+import {
+  AckFields,
+  ackFrameBytes,
+  Chunk,
+  ChunkFields,
+  chunkFrameBytes,
+  Closed,
+  frameBytes,
+  Held,
+  type Opening,
+  type Side,
+  type Wire,
+} from './frames.js'
 import type { Link, Traffic } from './link.js'
 import type { LinkLimits } from './limits.js'
 import type { ClientMessage, ServerMessage } from './messages.js'
-import { pack, unpack } from './msgpack.js'
+import { packMessage, unpackMessage } from './packing.js'
 import { payloadBytes, trafficKind } from './traffic.js'
 
 /** Corrupt chunks in a row before the link is given up: once may be an accident on the way, this often is not. */
@@ -101,9 +113,9 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
     this.guarded(() => {
       switch (name) {
         case 'chunk':
-          return this.receiveChunk(parse(Chunk, body, 'a chunk'))
+          return this.receiveChunk(parse(Chunk, ChunkFields.restore(body), 'a chunk'))
         case 'ack':
-          this.settle(this.sender.acknowledge(parse(Held, body, 'an acknowledgement')))
+          this.settle(this.sender.acknowledge(parse(Held, AckFields.restore(body), 'an acknowledgement')))
           return this.pump()
         case 'closed': {
           const { reason, error } = parse(Closed, body, 'a farewell')
@@ -132,7 +144,7 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
     if (this.ended) return Promise.reject(this.ended)
     return new Promise((resolve, reject) => {
       // Throws MESSAGE_TOO_LARGE, which rejects.
-      const number = this.sender.add(pack(message))
+      const number = this.sender.add(packMessage(message, this.options.side))
       this.pending.set(number, { message, wireBytes: 0, resolve, reject })
       this.pump()
     })
@@ -201,9 +213,9 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
     const accepted = this.receiver.accept(chunk)
     this.corruptChunks = 0
     const isNew = chunk.message === before.message && chunk.index === before.chunks
-    if (isNew) this.arrivingBytes += chunkFrameBytes(chunk, this.peer) + frameBytes('ack', accepted.ack, this.options.side)
+    if (isNew) this.arrivingBytes += chunkFrameBytes(chunk, this.peer) + ackFrameBytes(accepted.ack, this.options.side)
     const message = accepted.message && this.checked(accepted)
-    wire.send('ack', accepted.ack)
+    wire.send('ack', AckFields.strip(accepted.ack))
     if (!message) return
     const wireBytes = this.arrivingBytes
     this.arrivingBytes = 0
@@ -212,7 +224,7 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
   }
 
   private checked({ message }: Accepted): Incoming {
-    return parse(this.options.schema, unpack(message!), 'a message')
+    return parse(this.options.schema, unpackMessage(message!, this.peer), 'a message')
   }
 
   private pump(): void {
@@ -220,8 +232,8 @@ export class Session<Outgoing extends AnyMessage, Incoming extends AnyMessage> i
     for (let chunk = this.sender.next(); chunk; chunk = this.sender.next()) {
       const pending = this.pending.get(chunk.message)!
       const ack = { message: chunk.message, chunks: chunk.index + 1 }
-      pending.wireBytes += chunkFrameBytes(chunk, this.options.side) + frameBytes('ack', ack, this.peer)
-      this.wire.send('chunk', chunk)
+      pending.wireBytes += chunkFrameBytes(chunk, this.options.side) + ackFrameBytes(ack, this.peer)
+      this.wire.send('chunk', ChunkFields.strip(chunk))
     }
   }
 

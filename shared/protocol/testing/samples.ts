@@ -1,8 +1,10 @@
 /**
  * @file Messages for the tests of everything that carries messages.
  */
+import { encodeMask } from '../mask.js'
 import type { ClientMessage, MessageOf } from '../messages.js'
 import { PROTOCOL_VERSION } from '../messages.js'
+import { encodeVarints } from '../varints.js'
 
 export function sampleHello(client = 'client-0', token: string | null = 'secret'): MessageOf<'hello'> {
   return {
@@ -29,10 +31,10 @@ export function sampleActivations(bytes: number, step = 0): MessageOf<'activatio
     micro: 0,
     hop: 0,
     purpose: 'train',
-    lengths: Uint8Array.of(1, 0, 0, 0),
+    lengths: encodeVarints([1]),
     hidden: { codec: 'fp32', shape: [1, bytes / 4], bytes: values },
-    scored: Uint8Array.of(1),
-    targets: Uint8Array.of(7, 0, 0, 0),
+    scored: encodeMask(Uint8Array.of(1)),
+    targets: encodeVarints([7]),
     normalizer: 1,
   }
 }

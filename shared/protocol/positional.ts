@@ -1,0 +1,114 @@
+/**
+ * @file Values without the names of their fields: what both ends can read off the same schema does not cross the wire.
+ *
+ * An object is the list of its fields in the schema's order; a literal is left out; a message of a union is its place in it and then its fields.
+ * Records keep their keys, which are data. An object that may lack fields, such as a group of the config, keeps its names, and so does whatever is
+ * not one of these. So the order of fields and of messages is part of the protocol, as their names would be.
+ */
+import { z } from 'zod'
+import { UserError, unreachable } from '../errors.js'
+
+export interface Positional<Value> {
+  /** What the schema does not know is left out. */
+  strip(value: Value): unknown
+  /**
+   * The inverse. What comes out is still to be parsed by the schema.
+   * @throws UserError MESSAGE_INVALID if lists are not as long as the schema says.
+   */
+  restore(value: unknown): unknown
+}
+
+export function positional<Value>(schema: z.ZodType<Value>): Positional<Value> {
+  return layoutOf(schema)
+}
+
+type Layout = Positional<unknown>
+
+const asItIs: Layout = { strip: (value) => value, restore: (value) => value }
+
+function layoutOf(schema: z.core.$ZodType): Layout {
+  if (schema instanceof z.ZodDiscriminatedUnion) return unionLayout(schema.options, schema.def.discriminator)
+  if (schema instanceof z.ZodObject) return hasOptional(schema) ? asItIs : objectLayout(schema)
+  if (schema instanceof z.ZodNullable) return nullableLayout(layoutOf(schema.unwrap()))
+  if (schema instanceof z.ZodRecord) return recordLayout(layoutOf(schema.valueType))
+  return asItIs
+}
+
+function fieldsOf(schema: z.ZodObject): [string, z.core.$ZodType][] {
+  return Object.entries(schema.shape)
+}
+
+/** Objects with optional fields, fields with defaults, or of fields not known beforehand. */
+function hasOptional(schema: z.ZodObject): boolean {
+  return schema.def.catchall !== undefined || fieldsOf(schema).some(([, field]) => field._zod.optin === 'optional')
+}
+
+function objectLayout(schema: z.ZodObject): Layout {
+  const constants = new Map(fieldsOf(schema).flatMap(([name, field]) => (field instanceof z.ZodLiteral ? [[name, field.value]] : [])))
+  const fields = fieldsOf(schema)
+    .filter(([name]) => !constants.has(name))
+    .map(([name, field]) => ({ name, layout: layoutOf(field) }))
+  return {
+    strip: (value) => (isMap(value) ? fields.map(({ name, layout }) => layout.strip(value[name])) : value),
+    restore(value) {
+      const values = listOf(value, fields.length)
+      return Object.fromEntries([...constants, ...fields.map(({ name, layout }, index) => [name, layout.restore(values[index])] as const)])
+    },
+  }
+}
+
+function unionLayout(options: readonly z.core.$ZodType[], discriminator: string): Layout {
+  const layouts = options.map((option) => layoutOf(option))
+  const places = new Map<unknown, number>(
+    options.map((option, place) => {
+      const tag = option instanceof z.ZodObject ? (option.shape as Record<string, unknown>)[discriminator] : null
+      return [tag instanceof z.ZodLiteral ? tag.value : unreachable(`a message without its ${discriminator}`), place]
+    }),
+  )
+  return {
+    strip(value) {
+      const place = isMap(value) ? places.get(value[discriminator]) : undefined
+      return place === undefined ? unreachable('a message of no known type') : [place, ...(layouts[place].strip(value) as unknown[])]
+    },
+    restore(value) {
+      const [place, ...fields] = listOf(value)
+      if (typeof place !== 'number' || !Object.hasOwn(layouts, place)) throw invalid('it is none of the messages that there are')
+      return layouts[place].restore(fields)
+    },
+  }
+}
+
+function nullableLayout(layout: Layout): Layout {
+  return {
+    strip: (value) => (value === null ? null : layout.strip(value)),
+    restore: (value) => (value === null ? null : layout.restore(value)),
+  }
+}
+
+function recordLayout(layout: Layout): Layout {
+  const mapped = (value: unknown, change: (part: unknown) => unknown): unknown =>
+    isMap(value) ? Object.fromEntries(Object.entries(value).map(([key, part]) => [key, change(part)])) : value
+  return {
+    strip: (value) => mapped(value, (part) => layout.strip(part)),
+    restore: (value) => mapped(value, (part) => layout.restore(part)),
+  }
+}
+
+function listOf(value: unknown, length?: number): unknown[] {
+  if (!Array.isArray(value)) throw invalid('it has something else in place of a list of fields')
+  if (length !== undefined && value.length !== length) throw invalid(`a list of ${value.length} fields is to have ${length}`)
+  return value
+}
+
+function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array)
+}
+
+function invalid(why: string): UserError {
+  return new UserError({
+    code: 'MESSAGE_INVALID',
+    what: 'the other end sent what this one does not understand',
+    why,
+    fix: 'make sure that both ends run the same version of cutlayer',
+  })
+}
