@@ -10,9 +10,7 @@ import { inBenchFolder, type MeasuredRound } from './measured-run.js'
 import { median, rounded } from './figures.js'
 import { writeRandomModel } from './random-model.js'
 import { writeRandomRows } from './random-rows.js'
-import { SHAPES, SMALL_SHAPE } from './shapes.js'
-
-const ROUND_SHAPES = { ...SHAPES, small: SMALL_SHAPE } as const
+import { ALL_SHAPES, SHAPE_NAMES } from './shapes.js'
 
 /** What a round is measured on. */
 export interface RoundShape {
@@ -57,7 +55,7 @@ export const benchRoundCommand = defineCommand({
     '--trace <file>': 'write a Chrome trace of the run, and tell how busy the engine was',
   },
   options: z.object({
-    shape: wordFlag(['small', 'gpt2', 'gpt2-medium', 'smollm2-135m']).default('small'),
+    shape: wordFlag(SHAPE_NAMES).default('small'),
     topology: wordFlag(['split', 'federated']).default('split'),
     transport: wordFlag(['socket', 'memory']).default('socket'),
     cut: integerFlag(0, 1000).default(2),
@@ -72,7 +70,7 @@ export const benchRoundCommand = defineCommand({
   async run(context, _, { shape, trace, ...options }) {
     const bar = context.progress('rounds', options.rounds)
     bar.update(0, 'starting')
-    const measured = await measureRounds({ ...options, model: ROUND_SHAPES[shape] }, (done) => bar.update(done), trace)
+    const measured = await measureRounds({ ...options, model: ALL_SHAPES[shape] }, (done) => bar.update(done), trace)
     const { rounds, startSeconds, engineBusyShare } = measured
     bar.finish()
     const { clients, localSteps, batch, seq } = options

@@ -20,3 +20,6 @@ export const SHAPES = {
 
 /** Six blocks of width 256, with the vocabulary of the shipped model's tokenizer: a size that federated simulations are shown with. */
 export const SMALL_SHAPE = { model_type: 'gpt2', vocab_size: 4096, n_positions: 1024, n_embd: 256, n_layer: 6, n_head: 4 } as const
+
+export const ALL_SHAPES = { small: SMALL_SHAPE, ...SHAPES } as const
+export const SHAPE_NAMES = ['small', 'gpt2', 'gpt2-medium', 'smollm2-135m'] as const satisfies readonly (keyof typeof ALL_SHAPES)[]

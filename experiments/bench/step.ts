@@ -23,7 +23,7 @@ import { adamw } from '../../shared/train/adamw.js'
 import { packBatch, type Batch } from '../../shared/train/batch.js'
 import { rounded } from './figures.js'
 import { writeRandomWeights } from './random-weights.js'
-import { SHAPES } from './shapes.js'
+import { ALL_SHAPES, SHAPE_NAMES } from './shapes.js'
 import { profileFiles, profileTable, readStepProfile, type StepProfile } from './step-profile.js'
 
 const RANK = 8
@@ -65,7 +65,7 @@ export const benchStepCommand = defineCommand({
   summary: 'time one LoRA training step of a whole model: forward, loss, backward and AdamW',
   example: 'cutlayer bench step --shape gpt2 --batch 4 --seq 128 --threads 2 --format json',
   flags: {
-    '--shape <name>': 'size of the model, whose weights are random: gpt2, gpt2-medium or smollm2-135m [gpt2]',
+    '--shape <name>': 'size of the model, whose weights are random: small (6 blocks of 256), gpt2, gpt2-medium or smollm2-135m [gpt2]',
     '--model <model>': 'time this model, a folder or a hub id, in place of a shape',
     '--batch <rows>': 'rows in a batch [4]',
     '--seq <tokens>': 'tokens in a row [128]',
@@ -76,7 +76,7 @@ export const benchStepCommand = defineCommand({
     '--profile <prefix>': "write ONNX Runtime's profile to a file of that prefix, and tell the time by op",
   },
   options: z.object({
-    shape: wordFlag(['gpt2', 'gpt2-medium', 'smollm2-135m']).optional(),
+    shape: wordFlag(SHAPE_NAMES).optional(),
     model: z.string().optional(),
     batch: integerFlag(1, 1024).default(4),
     seq: integerFlag(2, 1024).default(128),
@@ -105,7 +105,7 @@ export const benchStepCommand = defineCommand({
         }
         bar.update(done)
       },
-      source: model === undefined ? { config: SHAPES[shape ?? 'gpt2'] } : { model },
+      source: model === undefined ? { config: ALL_SHAPES[shape ?? 'gpt2'] } : { model },
       hub: {
         signal: context.signal,
         onEvent(event) {
