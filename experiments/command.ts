@@ -17,6 +17,7 @@ import { listCommand } from './inspect/list.js'
 import { mergeCommand } from './merge.js'
 import { planCommand } from './plan/command.js'
 import { schemaCommand } from './schema.js'
+import { sweepCommand } from './sweep/command.js'
 import { validateCommand } from './validate.js'
 
 /** As `cutlayer --help` lists them: from a first run to what one does with it. */
@@ -28,6 +29,7 @@ export const commands: readonly CommandDefinition[] = [
   listCommand,
   inspectCommand,
   compareCommand,
+  sweepCommand,
   evalCommand,
   generateCommand,
   exportCommand,

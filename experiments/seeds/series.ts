@@ -72,7 +72,8 @@ export async function runSeries(configs: readonly Config[], options: SeriesOptio
       await runExperiment(config, {
         argv,
         group: { id: group, seeds, index },
-        ...(signal ? { signal } : {}),
+        // One of its own: what waits for it goes with the run.
+        ...(signal ? { signal: AbortSignal.any([signal]) } : {}),
         ...watching,
         onStart(started) {
           hosted = started

@@ -35,8 +35,13 @@ export async function loadConfigSeries(path: string, overrides: readonly string[
   return { configs: [named(first, path), ...others.map((config) => named(config, path))], isList }
 }
 
+/** A YAML file (of which JSON is a part) as plain data. @throws UserError CONFIG_NOT_FOUND, CONFIG_SYNTAX */
+export async function readYaml(path: string): Promise<unknown> {
+  return parseYaml(await readText(path), path)
+}
+
 async function readConfig(path: string, overrides: readonly string[]): Promise<{ readonly raw: unknown; readonly source: string }> {
-  const file = configGroups(parseYaml(await readText(path), path), path)
+  const file = configGroups(await readYaml(path), path)
   const raw = overrides.map(parseOverride).reduce<unknown>((config, { keys, value }) => withValueAt(config, keys, value), file)
   const source = overrides.length === 0 ? path : `${path} with its overrides`
   return { raw: await filledFromFolder(configGroups(raw, source), source), source }
