@@ -80,7 +80,7 @@ export function joinRun<Model extends ClientModel>({
         smoothing: config.train.label_smoothing_factor,
         recomputeAll: config.train.gradient_checkpointing,
       }
-      const codecs = await openCutCodecs(config.transport)
+      const codecs = await openCutCodecs(config)
       const worker =
         layer === null
           ? wholeWorker(await stages.whole(setting), watch)

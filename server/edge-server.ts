@@ -75,7 +75,7 @@ export class EdgeServer {
     this.admission = new Admission({
       token: options.token,
       clients: clientCount(config),
-      codecs: [options.codecs.activations.name, options.codecs.gradients.name],
+      codecs: [config.transport.activation_codec, config.transport.gradient_codec],
       undivided: config.split.topology === 'centralized',
       namesFolders: config.split.topology === 'local',
     })

@@ -65,7 +65,7 @@ export async function startServer(setup: ServerSetup): Promise<StartedServer> {
   const { init_lora_weights: init } = config.lora
   const server = new EdgeServer({
     config,
-    codecs: await openCutCodecs(config.transport),
+    codecs: await openCutCodecs(config),
     run: setup.run,
     model: modelCardOf(model),
     architecture: model.architecture,

@@ -5,11 +5,13 @@ import type { CodedTensor } from '../messages.js'
 import { invalid, type Codec, type CodecContext } from './codec.js'
 import { fp16 } from './fp16.js'
 import { fp32 } from './fp32.js'
+import { compressedChanges, deltaCodec, reuseCodec, type ChangeCodec, type History } from './history.js'
 import { integerCodec } from './integer.js'
-import { readCodecName, type CodecParts } from './name.js'
+import { lowrankCodec } from './lowrank.js'
+import { nameWithoutHistory, readCodecName, type CodecParts } from './name.js'
 import { outliersCodec } from './outliers.js'
 import { topkCodec } from './topk.js'
-import { loadZstandard, zstdCodec } from './zstd.js'
+import { loadZstandard, zstandard, zstdCodec } from './zstd.js'
 
 export type { Codec, CodecContext } from './codec.js'
 
@@ -21,25 +23,69 @@ export interface NamedCodec {
 
 export const FP32: NamedCodec = { name: 'fp32', codec: fp32 }
 
-/** The codecs of a run's cut tensors. */
-export interface CutCodecs {
-  readonly activations: NamedCodec
-  readonly gradients: NamedCodec
+/** How the cut tensors of one direction are packed: as `NamedCodec` says, without what is remembered of their rows. */
+export interface CutCodec extends NamedCodec {
+  readonly history: History | null
 }
 
-export async function openCutCodecs(transport: { readonly activation_codec: string; readonly gradient_codec: string }): Promise<CutCodecs> {
-  const [activations, gradients] = await Promise.all([transport.activation_codec, transport.gradient_codec].map(openCodec))
+/** The codecs of a run's cut tensors. */
+export interface CutCodecs {
+  readonly activations: CutCodec
+  readonly gradients: CutCodec
+}
+
+export interface CutCodecConfig {
+  readonly transport: { readonly activation_codec: string; readonly gradient_codec: string }
+  readonly lora: { readonly r: number }
+}
+
+export async function openCutCodecs({ transport, lora }: CutCodecConfig): Promise<CutCodecs> {
+  // Ranks as SplitLite has them (arXiv 2608.23018): the change of activations has twice LoRA's, that of gradients more.
+  const [activations, gradients] = await Promise.all([
+    openCutCodec(transport.activation_codec, 2 * lora.r),
+    openCutCodec(transport.gradient_codec, 4 * lora.r),
+  ])
   return { activations, gradients }
 }
 
-/** @throws UserError MESSAGE_INVALID for a name that is no codec's */
+/** @param rank of `lowrank`, where the name leaves it away. @throws UserError MESSAGE_INVALID for a name that is no codec's */
+export async function openCutCodec(name: string, rank: number): Promise<CutCodec> {
+  const { history, ...parts } = partsOf(name)
+  const plain = await openCodec(name)
+  if (history === null) return { ...plain, history }
+  if (history.name === 'feedback') return { ...plain, history: { kind: 'feedback', name } }
+  const packed = changesCodec(history, rank, uncompressed({ history: null, ...parts }))
+  const changes = parts.bytes === null ? packed : compressedChanges(zstandard(await loadZstandard(), parts.bytes.level), packed)
+  const reuse = history.name === 'reuse' ? { threshold: history.threshold, control: history.control === 'on' } : null
+  return { ...plain, history: { kind: 'changes', name, changes, reuse } }
+}
+
+function changesCodec(
+  history: Exclude<CodecParts['history'], null | { readonly name: 'feedback' }>,
+  rank: number,
+  packed: Codec,
+): ChangeCodec {
+  switch (history.name) {
+    case 'delta':
+      return deltaCodec(packed)
+    case 'reuse':
+      return reuseCodec(packed)
+    case 'lowrank':
+      return lowrankCodec(history.rank ?? rank, packed)
+  }
+}
+
+/** How single messages are packed: of a name that remembers rows, the rest. @throws UserError MESSAGE_INVALID for a name that is no codec's */
 export async function openCodec(name: string): Promise<NamedCodec> {
   const parts = partsOf(name)
   const packed = uncompressed(parts)
-  return { name, codec: parts.bytes === null ? packed : zstdCodec(await loadZstandard(), parts.bytes.level, packed) }
+  return {
+    name: nameWithoutHistory(name),
+    codec: parts.bytes === null ? packed : zstdCodec(await loadZstandard(), parts.bytes.level, packed),
+  }
 }
 
-/** Bytes of a tensor packed with that codec, as if compression on top saved nothing. @throws UserError MESSAGE_INVALID */
+/** Bytes of a tensor packed with that codec, as if compression on top saved nothing, and nothing of it were remembered. @throws UserError MESSAGE_INVALID */
 export function packedByteLength(name: string, shape: readonly number[]): number {
   return uncompressed(partsOf(name)).byteLength(shape)
 }

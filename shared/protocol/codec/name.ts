@@ -1,6 +1,6 @@
 /**
- * @file Names of codecs: parts joined by +, in the order in which they pack, as in `topk:share=0.1+int8+zstd`. A part's options follow it, each behind
- * a colon.
+ * @file Names of codecs: parts joined by +, in the order in which they pack, as in `delta+topk:share=0.1+int8+zstd`. A part's options follow it, each
+ * behind a colon.
  */
 import { z } from 'zod'
 
@@ -15,6 +15,18 @@ const fraction = z
   .regex(/^\d{0,3}\.?\d{1,9}$/)
   .transform(Number)
 
+const Delta = z.strictObject({ name: z.literal('delta') })
+const LowRank = z.strictObject({
+  name: z.literal('lowrank'),
+  /** Left away, it follows from LoRA's. */
+  rank: integer(1, 1024).optional(),
+})
+const Reuse = z.strictObject({
+  name: z.literal('reuse'),
+  threshold: fraction.pipe(z.number().min(0).max(1)).default(0.98),
+  control: z.enum(['on', 'off']).default('on'),
+})
+const Feedback = z.strictObject({ name: z.literal('feedback') })
 const TopK = z.strictObject({
   name: z.literal('topk'),
   share: fraction.pipe(z.number().gt(0).max(1)).default(0.1),
@@ -33,6 +45,8 @@ const Zstd = z.strictObject({ name: z.literal('zstd'), level: integer(1, 19).def
 
 /** What a codec is made of: at most one part of each stage, and always one that says how numbers are packed. */
 export interface CodecParts {
+  /** What is remembered of rows; null: nothing. */
+  readonly history: z.infer<typeof Delta> | z.infer<typeof LowRank> | z.infer<typeof Reuse> | z.infer<typeof Feedback> | null
   /** Which numbers are sent; null: all. */
   readonly choice: z.infer<typeof TopK> | null
   readonly numbers: z.infer<typeof Float> | z.infer<typeof Integer>
@@ -52,12 +66,16 @@ const FLOAT: Kind = { stage: 'numbers', schema: Float, options: 'no options' }
 
 /** Every part by its name, in the order of stages. */
 const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
+  ['delta', { stage: 'history', schema: Delta, options: 'no options' }],
+  ['lowrank', { stage: 'history', schema: LowRank, options: 'rank=1 to 1024' }],
+  ['reuse', { stage: 'history', schema: Reuse, options: 'threshold=0 to 1, control=on or off' }],
+  ['feedback', { stage: 'history', schema: Feedback, options: 'no options' }],
   ['topk', { stage: 'choice', schema: TopK, options: 'share=0 to 1, random=0 to 0.5' }],
   ...Float.shape.name.options.map((name) => [name, FLOAT] as const),
   ...Integer.shape.name.options.map((name) => [name, INTEGER] as const),
   ['zstd', { stage: 'bytes', schema: Zstd, options: 'level=1 to 19' }],
 ])
-const STAGES: readonly Stage[] = ['choice', 'numbers', 'bytes']
+const STAGES: readonly Stage[] = ['history', 'choice', 'numbers', 'bytes']
 
 /** All that parts can be called. */
 export const PART_NAMES: readonly string[] = [...KINDS.keys()]
@@ -69,8 +87,14 @@ export function partNames(codec: string): string[] {
 
 export type CodecName = { readonly parts: CodecParts } | { readonly problem: string }
 
-/** What a name asks for, or what keeps it from being a codec's. */
-export function readCodecName(codec: string): CodecName {
+/** The same without its memory, if it has any: how single messages are packed. */
+export function nameWithoutHistory(codec: string): string {
+  const [first, ...rest] = codec.split('+')
+  return KINDS.get(first.split(':')[0])?.stage === 'history' ? rest.join('+') : codec
+}
+
+/** What a name asks for, or what keeps it from being a codec's. @param direction what it is to pack; left away, anything */
+export function readCodecName(codec: string, direction?: 'activations' | 'gradients'): CodecName {
   const found: Partial<Record<Stage, unknown>> = {}
   let reached = -1
   for (const text of codec.split('+')) {
@@ -88,10 +112,15 @@ export function readCodecName(codec: string): CodecName {
     found[kind.stage] = read.data
   }
   if (found.numbers === undefined) return { problem: `"${codec}" does not say how numbers are packed: ${order()}` }
-  return { parts: { choice: null, bytes: null, ...found } as CodecParts }
+  const parts = { history: null, choice: null, bytes: null, ...found } as CodecParts
+  if (parts.history?.name === 'lowrank' && parts.choice)
+    return { problem: 'lowrank and topk cannot be joined: factors have no numbers to spare' }
+  if (parts.history?.name === 'reuse' && direction === 'gradients')
+    return { problem: 'reuse is for activations: a gradient that resembles the last one is still a new step' }
+  return { parts }
 }
 
 function order(): string {
   const named = (stage: Stage): string => PART_NAMES.filter((name) => KINDS.get(name)!.stage === stage).join(' or ')
-  return `first ${named('choice')} if at all, then ${named('numbers')}, then ${named('bytes')} if at all`
+  return `first ${named('history')} if at all, then ${named('choice')} if at all, then ${named('numbers')}, then ${named('bytes')} if at all`
 }

@@ -17,23 +17,41 @@ export function loadZstandard(): Promise<Zstandard> {
   return loading
 }
 
+/** A lossless stage on top of bytes. */
+export interface Compression {
+  pack(bytes: Uint8Array): Uint8Array<ArrayBuffer>
+  /**
+   * @param most bytes that come out, or the very number with `isExact`
+   * @throws UserError MESSAGE_INVALID, before it makes room for them, if they are more, or it is no frame
+   */
+  unpack(bytes: Uint8Array, most: number, isExact: boolean): Uint8Array
+  /** What `pack` makes of so many bytes at most. */
+  mostBytes(length: number): number
+}
+
 /** @param level of effort, 1 to 19 */
-export function zstdCodec(library: Zstandard, level: number, inner: Codec): Codec {
+export function zstandard(library: Zstandard, level: number): Compression {
   const mostBytes = (length: number): number => length + Math.ceil(length / 128) + 64
+  return {
+    mostBytes,
+    pack: (bytes) => Uint8Array.from(library.compress(bytes, level)),
+    unpack(bytes, most, isExact) {
+      const length = contentLength(bytes)
+      if (isExact ? length !== most : length > most)
+        throw invalid(`its Zstandard frame holds ${length} bytes, and ${isExact ? '' : 'at most '}${most} are expected`)
+      if (bytes.length > mostBytes(length)) throw invalid(`a Zstandard frame of ${length} bytes does not take ${bytes.length}`)
+      return decompressed(library, bytes, length)
+    },
+  }
+}
+
+export function zstdCodec(library: Zstandard, level: number, inner: Codec): Codec {
+  const { pack, unpack, mostBytes } = zstandard(library, level)
   return {
     isVariable: true,
     byteLength: (shape) => mostBytes(inner.byteLength(shape)),
-    encode(values, shape, context) {
-      return Uint8Array.from(library.compress(inner.encode(values, shape, context), level))
-    },
-    decode(bytes, shape) {
-      const most = inner.byteLength(shape)
-      const length = contentLength(bytes)
-      if (inner.isVariable ? length > most : length !== most)
-        throw invalid(`its Zstandard frame holds ${length} bytes, and ${inner.isVariable ? 'at most ' : ''}${most} are expected`)
-      if (bytes.length > mostBytes(length)) throw invalid(`a Zstandard frame of ${length} bytes does not take ${bytes.length}`)
-      return inner.decode(decompressed(library, bytes, length), shape)
-    },
+    encode: (values, shape, context) => pack(inner.encode(values, shape, context)),
+    decode: (bytes, shape) => inner.decode(unpack(bytes, inner.byteLength(shape), !inner.isVariable), shape),
     errorBound: inner.errorBound,
   }
 }
