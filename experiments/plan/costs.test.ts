@@ -92,4 +92,18 @@ describe('the memory of a graph', () => {
     const notBackward = 4 * model.family.linears(model.config)[0].in * model.family.linears(model.config)[0].out
     expect(prepackedBytes(whole.training)).toBe(2 * linears - notBackward + 2 * head)
   })
+
+  test('counts weights in blocks by direction: a byte for each value, filled up to blocks of 128, and 4 for each scale', () => {
+    const b = newGraph()
+    const w = b.weight('w', [200, 16])
+    const y = b.input('x', 'f32', ['tokens', 200]).gemm(w) // along columns: 16 lines of 2 blocks
+    b.output('back', y.gemm(w, { transposeB: true })) // along rows: 200 lines of 1 block
+    b.output('picked', b.weight('table', [10, 128]).gather(b.input('at', 'i32', ['tokens']))) // 10 lines of 1 block
+    const graph = b.finish()
+    const inBlocks = new Set(['w', 'table'])
+    const products = 16 * 2 * (128 + 4) + 200 * (128 + 4)
+    expect(prepackedBytes(graph, inBlocks)).toBe(products)
+    expect(weightBytes([graph, graph], inBlocks)).toBe(products + 10 * (128 + 4))
+    expect(weightBytes([graph])).toBe(4 * (200 * 16 + 10 * 128))
+  })
 })

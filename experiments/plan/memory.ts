@@ -1,8 +1,9 @@
 /**
  * @file Memory of the server and of one client, term by term, in bytes. Pure; every term says what it is made of.
  */
+import { blockBytes, type Direction } from '../../shared/backend/blocks.js'
 import type { Config } from '../../shared/config/schema.js'
-import { graphWeights, type Graph, type ValueId } from '../../shared/graph/data.js'
+import type { Graph, ValueId } from '../../shared/graph/data.js'
 import type { PerModule } from '../../shared/model/module-selection.js'
 import type { BottomGraphs, TopGraphs } from '../../shared/model/stage-graphs.js'
 import { elements } from '../../shared/tensor.js'
@@ -44,6 +45,8 @@ export interface MemorySetting {
   readonly clients: number
   /** Of the adapter's modules. */
   readonly ranks: PerModule
+  /** Names of the weights that are kept in 8-bit blocks. */
+  readonly inBlocks: ReadonlySet<string>
   /** The largest micro-batch. */
   readonly size: BatchSize
   /** Values of the adapter of each side; a side without blocks has none. */
@@ -53,7 +56,8 @@ export interface MemorySetting {
 /**
  * A client of a split run:
  * process          PROCESS_BYTES
- * weights_mapped   4 for each value of its frozen weights, which are mapped from files and shared by all processes of a machine
+ * weights_mapped   4 for each value of its frozen weights (in blocks: 1, and 4 for each block, along rows and along columns), which are mapped from files and shared by all processes of a machine
+ * weights_prepacked of weights in blocks: a copy for each training program, for each way round that it multiplies them
  * adapter          4 P for P values of its adapter
  * gradients        4 P
  * moments          8 P for AdamW's two, none for sgd
@@ -111,8 +115,8 @@ export function splitServerMemory(setting: MemorySetting, graphs: TopGraphs): No
   const kept = packedByteLength(gradient_codec, [size.tokens, hiddenSize])
   return node([
     processTerm(),
-    mapped([graphs.training]),
-    { name: 'weights_prepacked', bytes: prepackedBytes(graphs.training), of: 'weights as the training program lays them out' },
+    mapped([graphs.training], setting.inBlocks),
+    prepackedTerm(prepackedBytes(graphs.training, setting.inBlocks)),
     { name: 'adapter', bytes: F32_BYTES * (ofClients + copies * ofServer), of: "the clients' adapter and the top's" },
     { name: 'gradients', bytes: F32_BYTES * (top === 'joint' ? clients : 1) * ofServer, of: "gradients of the top's adapter" },
     { name: 'moments', bytes: momentBytes(config, copies * ofServer) + sentMomentBytes(setting), of: 'moments of adapters' },
@@ -140,38 +144,69 @@ export function averagingServerMemory(setting: MemorySetting): NodeMemory {
 }
 
 /**
- * What products of prepacked weights take: 4 bytes for each value of a weight, once for each way round in which a product has it as an operand.
+ * What products of prepacked weights take: the weight as it is stored, once for each way round in which a product has it as an operand.
  * The head counts as one product. Source: measured, ARCHITECTURE.md, Engines.
+ * @param inBlocks names of the weights that are kept in 8-bit blocks
  */
-export function prepackedBytes(graph: Graph): number {
-  const layouts = new Map<string, number>()
-  for (const { op, inputs, attributes } of graph.nodes) {
-    if (!['gemm', 'matmul', 'cross_entropy_head'].includes(op)) continue
-    for (const [position, id] of inputs.entries()) {
+export function prepackedBytes(graph: Graph, inBlocks: ReadonlySet<string> = NONE): number {
+  return bytesOfUses(
+    weightUses(graph).filter(({ isProduct }) => isProduct),
+    inBlocks,
+  )
+}
+
+/** What the frozen weights of these graphs take, each counted once; in blocks once along its rows and once along its columns, if both are used. */
+export function weightBytes(graphs: readonly Graph[], inBlocks: ReadonlySet<string> = NONE): number {
+  const uses = graphs.flatMap(weightUses)
+  const plain = new Map(uses.filter(({ name }) => !inBlocks.has(name)).map(({ name, shape }) => [name, F32_BYTES * elements(shape)]))
+  const blocks = uses.filter(({ name }) => inBlocks.has(name))
+  return [...plain.values()].reduce((sum, bytes) => sum + bytes, 0) + bytesOfUses(blocks, inBlocks)
+}
+
+const NONE: ReadonlySet<string> = new Set()
+
+interface WeightUse {
+  readonly name: string
+  readonly shape: readonly number[]
+  /** Which of the weight's axes is summed over, or read: along rows, a product takes it transposed. */
+  readonly direction: Direction
+  readonly isProduct: boolean
+}
+
+function weightUses(graph: Graph): WeightUse[] {
+  return graph.nodes.flatMap(({ op, inputs, attributes }) =>
+    inputs.flatMap((id, position): WeightUse[] => {
       const value = id === null ? undefined : graph.values[id]
-      if (value?.source.kind !== 'weight' || value.shape.length < 2) continue
+      if (value?.source.kind !== 'weight') return []
+      const shape = value.shape as readonly number[]
+      const isProduct = shape.length > 1 && ['gemm', 'matmul', 'cross_entropy_head'].includes(op)
       const isTransposed = op === 'cross_entropy_head' || (position === 0 ? attributes.transposeA : attributes.transposeB) === true
-      layouts.set(`${value.source.name} ${isTransposed}`, bytesOfWeight(value.shape as readonly number[]))
-    }
-  }
-  return [...layouts.values()].reduce((sum, bytes) => sum + bytes, 0)
+      return [{ name: value.source.name, shape, direction: isProduct && !isTransposed ? 'columns' : 'rows', isProduct }]
+    }),
+  )
 }
 
-/** What the frozen weights of these graphs take, each counted once. */
-export function weightBytes(graphs: readonly Graph[]): number {
-  const shapes = new Map(graphs.flatMap((graph) => [...graphWeights(graph)].map(([name, { shape }]) => [name, shape as readonly number[]])))
-  return [...shapes.values()].reduce((sum, shape) => sum + bytesOfWeight(shape), 0)
+/** Each weight once for each direction. */
+function bytesOfUses(uses: readonly WeightUse[], inBlocks: ReadonlySet<string>): number {
+  const bytes = new Map(uses.map((use) => [`${use.name} ${use.direction}`, bytesOfWeight(use, inBlocks)]))
+  return [...bytes.values()].reduce((sum, more) => sum + more, 0)
 }
 
-/** Of a frozen weight as it is stored: every value is a float32. */
-function bytesOfWeight(shape: readonly number[]): number {
-  return F32_BYTES * elements(shape)
+/** Of a frozen weight as it is stored: float32, or a byte for each value and 4 for each block's scale. */
+function bytesOfWeight({ name, shape, direction }: WeightUse, inBlocks: ReadonlySet<string>): number {
+  if (!inBlocks.has(name)) return F32_BYTES * elements(shape)
+  const [rows, columns] = shape
+  const { codes, scales } = direction === 'rows' ? blockBytes(rows, columns) : blockBytes(columns, rows)
+  return codes + scales
 }
 
-function side({ config }: MemorySetting, parameters: number, graphs: readonly Graph[]): MemoryTerm[] {
+function side({ config, inBlocks }: MemorySetting, parameters: number, graphs: readonly Graph[]): MemoryTerm[] {
+  // Each program has a copy of its own of what it multiplies in codes.
+  const prepacked = inBlocks.size === 0 ? 0 : graphs.reduce((sum, graph) => sum + prepackedBytes(graph, inBlocks), 0)
   return [
     processTerm(),
-    mapped(graphs),
+    mapped(graphs, inBlocks),
+    ...(prepacked === 0 ? [] : [prepackedTerm(prepacked)]),
     { name: 'adapter', bytes: F32_BYTES * parameters, of: 'its adapter' },
     { name: 'gradients', bytes: F32_BYTES * parameters, of: 'gradients of its adapter' },
     { name: 'moments', bytes: momentBytes(config, parameters), of: 'moments of its adapter' },
@@ -179,9 +214,10 @@ function side({ config }: MemorySetting, parameters: number, graphs: readonly Gr
 }
 
 const processTerm = (): MemoryTerm => ({ name: 'process', bytes: PROCESS_BYTES, of: 'program and engine before any model' })
-const mapped = (graphs: readonly Graph[]): MemoryTerm => ({
+const prepackedTerm = (bytes: number): MemoryTerm => ({ name: 'weights_prepacked', bytes, of: 'weights as training programs lay them out' })
+const mapped = (graphs: readonly Graph[], inBlocks: ReadonlySet<string>): MemoryTerm => ({
   name: 'weights_mapped',
-  bytes: weightBytes(graphs),
+  bytes: weightBytes(graphs, inBlocks),
   of: 'frozen weights, mapped from files',
 })
 

@@ -4,6 +4,7 @@
 import { clientCount, type Config } from '../../shared/config/schema.js'
 import { adapterShapes } from '../../shared/model/adapter.js'
 import { checkConfigFits } from '../../shared/model/fit.js'
+import { matricesInBlocks } from '../../shared/model/precision.js'
 import { bottomGraphs, topGraphs, type StageModel } from '../../shared/model/stage-graphs.js'
 import type { ClientRows } from '../../shared/train/rows.js'
 import { elements } from '../../shared/tensor.js'
@@ -92,6 +93,7 @@ export function makePlan(input: PlanInput): Plan {
     hiddenSize: wire.hiddenSize,
     clients,
     ranks: lora.ranks,
+    inBlocks: new Set(matricesInBlocks(model.definition, config.model.precision).keys()),
     size,
     adapterParameters: { client, server: parameters - client },
   }

@@ -1,7 +1,7 @@
 /**
  * @file Runs a server, its clients and a step of the whole model as processes, and measures the memory of each.
  */
-import { cp, mkdir } from 'node:fs/promises'
+import { cp, mkdir, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { clientCount, type Config } from '../../../shared/config/schema.js'
 import { beforeExit } from '../../../shared/exit.node.js'
@@ -62,6 +62,7 @@ export async function measureRun(options: MeasureOptions): Promise<readonly Meas
     const server = start('server', ['server', configPath, '--port', '0', ...overrides], caches.server)
     const url = await server.listening
     await cp(caches.server, caches.clients, { recursive: true })
+    await Promise.all(Object.values(caches).map(writeBack))
     const count = clientCount(config)
     const model = config.model.model_name_or_path
     const clients = Array.from({ length: count }, (_, index) => {
@@ -82,6 +83,19 @@ export async function measureRun(options: MeasureOptions): Promise<readonly Meas
     await Promise.allSettled(processes.map(({ ended }) => ended))
     signal.removeEventListener('abort', kill)
     takeBack()
+  }
+}
+
+/** Pages of a file that are not on the disk yet would count as dirty memory of whoever maps it. */
+async function writeBack(folder: string): Promise<void> {
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue
+    const file = await open(join(entry.parentPath, entry.name), 'r')
+    try {
+      await file.sync()
+    } finally {
+      await file.close()
+    }
   }
 }
 
