@@ -40,11 +40,23 @@ const A_NUMBER = 0.1
  * Every message of a client's round. The sizes of byte arrays are exact; numbers may be a byte or two shorter on the wire. Not counted, as in
  * traffic.jsonl: heartbeats, and what is sent again after a broken connection.
  */
-export function roundTraffic(setting: WireSetting, work: RoundWork): Traffic[] {
+export function roundTraffic(given: WireSetting, work: RoundWork): Traffic[] {
+  const setting = { ...given, messageNumber: 1 + work.round * messagesOf(work) }
   return [...(work.round === 0 ? [] : training(setting, work)), ...evaluation(setting, work), roundEnd(setting, work)]
 }
 
-function training(setting: WireSetting, { round, steps }: RoundWork): Traffic[] {
+/** Roughly, of a client in a round, with what it reports. */
+function messagesOf({ steps, evaluation: batches }: RoundWork): number {
+  const micros = steps.reduce((sum, step) => sum + step.length, 0)
+  return micros + steps.length + (batches?.length ?? 0) + 2
+}
+
+/** With the number of some message of the round. */
+interface RoundSetting extends WireSetting {
+  readonly messageNumber: number
+}
+
+function training(setting: RoundSetting, { round, steps }: RoundWork): Traffic[] {
   const { config, isSplit } = setting
   const { local_steps, num_rounds, step_deadline_s, round_deadline_s } = config.federation
   const place = { round, attempt: 0 }
@@ -86,6 +98,7 @@ function training(setting: WireSetting, { round, steps }: RoundWork): Traffic[] 
         counted(setting, 'server', (lengths) => ({
           ...{ type: 'gradients' as const, ...place, step, micro, nll: A_NUMBER, tokens: size.scored },
           hidden: lengths.coded(config.transport.gradient_codec, size.tokens, setting.hiddenSize),
+          rows: lengths.bytes(0),
         })),
       ])
       return [...exchanged, report]
@@ -94,7 +107,7 @@ function training(setting: WireSetting, { round, steps }: RoundWork): Traffic[] 
   ]
 }
 
-function evaluation(setting: WireSetting, { round, evaluation: batches }: RoundWork): Traffic[] {
+function evaluation(setting: RoundSetting, { round, evaluation: batches }: RoundWork): Traffic[] {
   if (batches === null) return []
   const place = { round, attempt: 0 }
   const sum = (key: keyof BatchSize): number => batches.reduce((total, size) => total + size[key], 0)
@@ -115,7 +128,7 @@ function evaluation(setting: WireSetting, { round, evaluation: batches }: RoundW
   ]
 }
 
-function roundEnd(setting: WireSetting, { round, evaluation: batches }: RoundWork): Traffic {
+function roundEnd(setting: RoundSetting, { round, evaluation: batches }: RoundWork): Traffic {
   const train_loss = round === 0 ? null : A_NUMBER
   return counted(setting, 'server', () => ({
     type: 'round-end',
@@ -134,7 +147,7 @@ interface Request {
 }
 
 function activations(
-  setting: WireSetting,
+  setting: RoundSetting,
   { tokens, lengthsBytes, maskBytes, targetsBytes }: MicroBatch,
   request: Request,
   purpose: 'train' | 'evaluate',
@@ -147,6 +160,7 @@ function activations(
     purpose,
     lengths: lengths.bytes(lengthsBytes),
     hidden: lengths.coded(setting.config.transport.activation_codec, tokens, setting.hiddenSize),
+    rows: lengths.bytes(0),
     scored: lengths.bytes(maskBytes),
     targets: lengths.bytes(targetsBytes),
     // One without scored tokens is no message that a schema lets pass, and evaluation rows have some.
@@ -171,10 +185,10 @@ function momentsOf(setting: WireSetting, lengths: Lengths): CodedMoments | null 
 }
 
 function counted<Message extends Parameters<typeof messageTraffic>[0]>(
-  { config }: WireSetting,
+  { config, messageNumber }: RoundSetting,
   from: 'client' | 'server',
   make: (lengths: Lengths) => Message,
 ): Traffic {
   const lengths = new Lengths()
-  return messageTraffic(make(lengths), from, lengths.all, config.transport.max_chunk_bytes)
+  return messageTraffic(make(lengths), from, lengths.all, config.transport.max_chunk_bytes, messageNumber)
 }

@@ -11,8 +11,8 @@ import type { TrafficLine } from '../../shared/run-records.js'
 /** One sort of traffic: as a line of traffic.jsonl, without whose and when. */
 export type Traffic = Pick<TrafficLine, 'kind' | 'direction' | 'messages' | 'payload_bytes' | 'wire_bytes'>
 
-/** Message numbers and checksums vary in length by a byte or two; these are of the usual ones. */
-const USUAL = { message: 200, crc32: 0xffffffff }
+/** Nearly all have its length. */
+const CHECKSUM = 0xffffffff
 const EMPTY: Uint8Array<ArrayBuffer> = new Uint8Array(0)
 
 /** A byte array of a message that is only counted: its length stands in for it. */
@@ -34,12 +34,14 @@ export class Lengths {
 /**
  * @param lengths of the message's byte arrays, which stand in it as empty ones.
  * @param maxChunkBytes longer messages travel in several chunks, each acknowledged.
+ * @param number roughly, of the message among those of its link and direction: larger ones take more bytes.
  */
 export function messageTraffic(
   message: ClientMessage | ServerMessage,
   from: Side,
   lengths: readonly number[],
   maxChunkBytes: number,
+  number = 1,
 ): Traffic {
   const payload_bytes = lengths.reduce((sum, length) => sum + length, 0)
   const packedBytes = lengths.reduce(
@@ -51,7 +53,7 @@ export function messageTraffic(
     direction: from === 'client' ? 'up' : 'down',
     messages: 1,
     payload_bytes,
-    wire_bytes: chunkedBytes(packedBytes, from, maxChunkBytes),
+    wire_bytes: chunkedBytes(packedBytes, from, maxChunkBytes, number),
   }
 }
 
@@ -60,12 +62,12 @@ function headerBytes(length: number): number {
   return length < 0x100 ? 2 : length < 0x10000 ? 3 : 5
 }
 
-function chunkedBytes(packedBytes: number, from: Side, maxChunkBytes: number): number {
+function chunkedBytes(packedBytes: number, from: Side, maxChunkBytes: number, message: number): number {
   const count = Math.max(1, Math.ceil(packedBytes / maxChunkBytes))
   const last = packedBytes - (count - 1) * maxChunkBytes
-  const ack = ackFrameBytes({ message: USUAL.message, chunks: count }, from === 'client' ? 'server' : 'client')
+  const ack = ackFrameBytes({ message, chunks: count }, from === 'client' ? 'server' : 'client')
   const frame = (bytes: number): number =>
-    chunkFrameBytes({ ...USUAL, index: count - 1, count, total_bytes: packedBytes, bytes: zeros(bytes) }, from) + ack
+    chunkFrameBytes({ message, index: count - 1, count, total_bytes: packedBytes, crc32: CHECKSUM, bytes: zeros(bytes) }, from) + ack
   return frame(last) + (count === 1 ? 0 : (count - 1) * frame(maxChunkBytes))
 }
 

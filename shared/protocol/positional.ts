@@ -1,12 +1,16 @@
 /**
  * @file Values without the names of their fields: what both ends can read off the same schema does not cross the wire.
  *
- * An object is the list of its fields in the schema's order; a literal is left out; a message of a union is its place in it and then its fields.
+ * An object is the list of its fields in the schema's order; a literal is left out; a message of a union is its place in it and then its fields; one of
+ * a few words is its place among them.
  * Records keep their keys, which are data. An object that may lack fields, such as a group of the config, keeps its names, and so does whatever is
  * not one of these. So the order of fields and of messages is part of the protocol, as their names would be.
  */
 import { z } from 'zod'
 import { UserError, unreachable } from '../errors.js'
+
+/** Longer lists of words, as that of error codes, grow without a new protocol: those cross as they are. */
+const MOST_NUMBERED_WORDS = 8
 
 export interface Positional<Value> {
   /** What the schema does not know is left out. */
@@ -31,6 +35,7 @@ function layoutOf(schema: z.core.$ZodType): Layout {
   if (schema instanceof z.ZodObject) return hasOptional(schema) ? asItIs : objectLayout(schema)
   if (schema instanceof z.ZodNullable) return nullableLayout(layoutOf(schema.unwrap()))
   if (schema instanceof z.ZodRecord) return recordLayout(layoutOf(schema.valueType))
+  if (schema instanceof z.ZodEnum && schema.options.length <= MOST_NUMBERED_WORDS) return wordLayout(schema.options)
   return asItIs
 }
 
@@ -74,6 +79,16 @@ function unionLayout(options: readonly z.core.$ZodType[], discriminator: string)
       const [place, ...fields] = listOf(value)
       if (typeof place !== 'number' || !Object.hasOwn(layouts, place)) throw invalid('it is none of the messages that there are')
       return layouts[place].restore(fields)
+    },
+  }
+}
+
+function wordLayout(words: readonly unknown[]): Layout {
+  return {
+    strip: (value) => (words.includes(value) ? words.indexOf(value) : value),
+    restore(value) {
+      if (typeof value !== 'number' || !Object.hasOwn(words, value)) throw invalid('it is none of the words that there are')
+      return words[value]
     },
   }
 }
