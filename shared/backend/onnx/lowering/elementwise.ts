@@ -44,17 +44,13 @@ export const geluGrad: Lowering = (emit, call) => {
 }
 
 /** The runtime's QuickGelu is x sigmoid(alpha x), in one pass. */
-function quickGelu(emit: Emitter, x: string): string {
-  return emit.one('QuickGelu', [x], { attributes: { alpha: { float: 1 } }, contrib: true })
-}
+export const silu: Lowering = (emit, call) => [emit.one('QuickGelu', call.names, { attributes: { alpha: { float: 1 } }, contrib: true })]
 
-export const silu: Lowering = (emit, call) => [quickGelu(emit, call.input(0).name)]
-
-/** With y = silu(x) = x s, the slope s (1 + x (1 - s)) is s (1 - y) + y. The runtime finds that the forward pass has made y. */
+/** With y = x s, the slope s (1 + x (1 - s)) is s (1 - y) + y. */
 export const siluGrad: Lowering = (emit, call) => {
   const x = call.input(0).name
   const sigmoid = emit.one('Sigmoid', [x])
-  const y = quickGelu(emit, x)
+  const y = emit.one('Mul', [x, sigmoid])
   const slope = emit.one('Add', [emit.one('Mul', [sigmoid, emit.one('Sub', [emit.floats([1]), y])]), y])
   return [emit.one('Mul', [slope, call.input(1).name])]
 }
