@@ -38,7 +38,7 @@ export function dataFromRows(rows: ClientRows, client: string, { train, data }: 
     localStep: (round, step, steps) =>
       Array.from({ length: accumulation }, (_, micro) => {
         const numbers = order(microBatchNumber({ round, step, micro, localSteps: steps, accumulation }))
-        return packBatch(Array.from(numbers, (row) => rows.train[row]))
+        return { ...packBatch(Array.from(numbers, (row) => rows.train[row])), rows: numbers }
       }),
     *evaluation(maxBatches) {
       const batches = Math.ceil(rows.evaluation.length / batchSize)

@@ -6,6 +6,8 @@ import type { Precision, WeightStore } from '../shared/backend/weights.js'
 import type { ClientLink, Traffic } from '../shared/protocol/link.js'
 import { PROTOCOL_VERSION, type MessageOf, type Part } from '../shared/protocol/messages.js'
 import { openCutCodecs } from '../shared/protocol/codec/index.js'
+import { cutMemory } from '../shared/protocol/codec/row-memory.js'
+import { ClientCut } from '../shared/protocol/cut/client-cut.js'
 import { PART_NAMES } from '../shared/protocol/codec/name.js'
 import { checkSameModel, cutOfRun, loraOfRun, weightsOfSides, type LoadedModel } from '../shared/model/loaded.js'
 import type { StageSetting } from '../shared/model/stage.js'
@@ -80,11 +82,11 @@ export function joinRun<Model extends ClientModel>({
         smoothing: config.train.label_smoothing_factor,
         recomputeAll: config.train.gradient_checkpointing,
       }
-      const codecs = await openCutCodecs(config)
+      const cut = new ClientCut(await openCutCodecs(config), cutMemory(config.transport.codec_cache_bytes))
       const worker =
         layer === null
           ? wholeWorker(await stages.whole(setting), watch)
-          : splitWorker(await stages.bottom(setting, layer), server, codecs, watch)
+          : splitWorker(await stages.bottom(setting, layer), server, cut, watch)
       return { data, worker }
     },
   })

@@ -99,33 +99,33 @@ export class Requests implements Exchange, Stopwatch {
   }
 
   /** @throws StepDropped, RoundAbandoned, UserError if the link closes. */
-  gradients(message: Activations, meanwhile?: () => void): Promise<Gradients> {
-    return this.request<Gradients>(message, 'gradients', meanwhile)
+  gradients(message: Activations, meanwhile?: () => void): Promise<Gradients | MessageOf<'resync'>> {
+    return this.request<Gradients | MessageOf<'resync'>>(message, ['gradients', 'resync'], meanwhile)
   }
 
   /** @throws RoundAbandoned, UserError if the link closes. */
   loss(message: Activations): Promise<MessageOf<'loss'>> {
-    return this.request<MessageOf<'loss'>>(message, 'loss')
+    return this.request<MessageOf<'loss'>>(message, ['loss'])
   }
 
   async computing<T>(name: string, work: () => Promise<T>): Promise<T> {
     return this.timed('compute', () => traced(this.trace, this.name, name, work))
   }
 
-  private async request<Reply extends Gradients | MessageOf<'loss'>>(
+  private async request<Reply extends MessageOf<'gradients' | 'resync' | 'loss'>>(
     message: Activations,
-    type: Reply['type'],
+    types: readonly [Reply['type'], ...Reply['type'][]],
     meanwhile: () => void = () => {},
   ): Promise<Reply> {
     this.checkCurrent()
     this.checkDropped(message)
     // Listening begins before sending: the answer may come while the last chunk is being acknowledged.
-    const reply = this.mail.next((answer) => (answer.type === type && sameRequest(answer, message)) || dropsStep(answer, message))
+    const reply = this.mail.next((answer) => answersRequest(answer, types, message) || dropsStep(answer, message))
     reply.catch(() => {})
     await this.send(message)
     // It has gone out: the answer takes a while, most of all where the server is busy with other clients.
     meanwhile()
-    const answer = await this.timed('wait', () => traced(this.trace, this.name, `wait for ${type}`, () => reply))
+    const answer = await this.timed('wait', () => traced(this.trace, this.name, `wait for ${types[0]}`, () => reply))
     if (answer.type === 'dropped') throw new StepDropped(answer)
     return answer as Reply
   }
@@ -150,6 +150,10 @@ export class Requests implements Exchange, Stopwatch {
 }
 
 type Place = Pick<Activations, 'round' | 'attempt' | 'step' | 'micro'>
+
+function answersRequest(answer: ServerMessage, types: readonly string[], message: Activations): boolean {
+  return types.includes(answer.type) && 'micro' in answer && sameRequest(answer, message)
+}
 
 function sameRequest(a: Place, b: Place): boolean {
   return a.round === b.round && a.attempt === b.attempt && a.step === b.step && a.micro === b.micro

@@ -2,12 +2,12 @@
  * @file One local step's gradients, in the two ways there are: through the server (split), or on the client alone.
  */
 import type { BottomStage, TopStage } from '../shared/model/stage.js'
-import { decodeTensor, encodeTensor, type CutCodecs } from '../shared/protocol/codec/index.js'
+import type { ClientCut } from '../shared/protocol/cut/client-cut.js'
 import { encodeMask } from '../shared/protocol/mask.js'
+import { UserError } from '../shared/errors.js'
 import type { Activations, Gradients, MessageOf } from '../shared/protocol/messages.js'
 import { roundingStream } from '../shared/protocol/rounding.js'
 import { encodeVarints } from '../shared/protocol/varints.js'
-import type { Random } from '../shared/random.js'
 import { f32, type F32Tensor, type NamedTensors } from '../shared/tensor.js'
 import type { Batch } from '../shared/train/batch.js'
 import type { MaskKey } from '../shared/train/dropout.js'
@@ -38,8 +38,11 @@ export interface Worker {
 
 /** The way to the server: sends activations, and resolves with what it answers. */
 export interface Exchange {
-  /** @param meanwhile is called while it waits. */
-  gradients(message: Activations, meanwhile?: () => void): Promise<Gradients>
+  /**
+   * @param meanwhile is called while it waits.
+   * @returns the answer, or that the server wants the message again, whole.
+   */
+  gradients(message: Activations, meanwhile?: () => void): Promise<Gradients | MessageOf<'resync'>>
   loss(message: Activations): Promise<MessageOf<'loss'>>
 }
 
@@ -50,14 +53,13 @@ export interface Stopwatch {
 }
 
 /** The bottom blocks here, the top at the server. */
-export function splitWorker(bottom: BottomStage, exchange: Exchange, codecs: CutCodecs, watch: Stopwatch): Worker {
+export function splitWorker(bottom: BottomStage, exchange: Exchange, cut: ClientCut, watch: Stopwatch): Worker {
   const message = (
     batch: Batch,
-    hidden: F32Tensor,
+    packed: ReturnType<ClientCut['pack']>,
     purpose: Activations['purpose'],
     normalizer: number,
     place: Omit<MicroPlace, 'seed' | 'client'>,
-    random: Random | null,
   ): Activations => ({
     type: 'activations',
     round: place.round,
@@ -67,11 +69,31 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, codecs: Cut
     hop: 0,
     purpose,
     lengths: encodeVarints(batch.lengths),
-    hidden: encodeTensor(codecs.activations, hidden.data, hidden.shape, { purpose: 'activations', random }),
+    ...packed,
     scored: encodeMask(batch.scoredMask),
     targets: encodeVarints(batch.targets.data),
     normalizer,
   })
+  const gradients = async (
+    batch: Batch,
+    hidden: F32Tensor,
+    normalizer: number,
+    place: MicroPlace,
+    meanwhile?: () => void,
+  ): Promise<Gradients> => {
+    const rows = batch.rows ? { numbers: batch.rows, lengths: batch.lengths } : null
+    const ask = (during?: () => void): ReturnType<Exchange['gradients']> => {
+      const packed = cut.pack(hidden, rows, roundingStream(place, 'activations'))
+      return exchange.gradients(message(batch, packed, 'train', normalizer, place), during)
+    }
+    let reply = await ask(meanwhile)
+    if (reply.type === 'resync') {
+      cut.forget()
+      reply = await ask()
+    }
+    if (reply.type === 'resync') throw neverEnough()
+    return reply
+  }
   return {
     adapterNames: bottom.adapterNames,
     async train(batch, normalizer, adapter, place, meanwhile) {
@@ -79,13 +101,12 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, codecs: Cut
       let gradient: F32Tensor
       let nll: number
       try {
-        const reply = await exchange.gradients(
-          message(batch, hidden, 'train', normalizer, place, roundingStream(place, 'activations')),
-          meanwhile,
-        )
-        gradient = f32(hidden.shape, decodeTensor(codecs.gradients, reply.hidden, hidden.shape))
+        const reply = await gradients(batch, hidden, normalizer, place, meanwhile)
+        gradient = f32(hidden.shape, cut.read(reply, hidden.shape))
         nll = reply.nll ?? NaN
+        cut.heardLoss(place.round, nll, reply.tokens)
       } catch (error) {
+        cut.forget()
         await bottom.discard(pending)
         throw error
       }
@@ -93,7 +114,7 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, codecs: Cut
     },
     async evaluate(batch, adapter, place) {
       const hidden = await watch.computing('evaluate', () => bottom.evaluate(batch, adapter))
-      const { nll } = await exchange.loss(message(batch, hidden, 'evaluate', batch.targets.data.length, place, null))
+      const { nll } = await exchange.loss(message(batch, cut.pack(hidden, null, null), 'evaluate', batch.targets.data.length, place))
       return nll ?? NaN
     },
     dispose: () => bottom.dispose(),
@@ -113,4 +134,13 @@ export function wholeWorker(whole: TopStage, watch: Stopwatch): Worker {
     evaluate: (batch, adapter) => watch.computing('evaluate', () => whole.evaluate(batch, adapter)),
     dispose: () => whole.dispose(),
   }
+}
+
+function neverEnough(): UserError {
+  return new UserError({
+    code: 'MESSAGE_INVALID',
+    what: 'the server cannot use what this client sends',
+    why: 'it asked again for activations that it has got whole',
+    fix: 'make sure that both ends run the same version of cutlayer',
+  })
 }

@@ -114,6 +114,7 @@ class Trainer {
       case 'error':
         return this.over.reject(new UserError(message.error))
       case 'gradients':
+      case 'resync':
       case 'loss':
       case 'model-files':
       case 'file-piece':

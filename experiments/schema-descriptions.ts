@@ -104,6 +104,7 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     kind: 'socket: clients are processes; memory: everything runs in one.',
     activation_codec: 'How activations are packed.',
     gradient_codec: 'How gradients are packed.',
+    codec_cache_bytes: 'What codecs that remember rows may hold of each client in each direction, on each end.',
     max_chunk_bytes: 'Larger messages go in chunks of this size.',
     max_inflight_bytes: 'The largest message, and what may be under way at once on one connection.',
     tls: 'Nothing yet.',

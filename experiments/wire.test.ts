@@ -376,6 +376,7 @@ describe('counted bytes', () => {
         step: 0,
         micro: 0,
         hidden: { codec: 'fp16', shape: [1, bytes / 2], bytes: new Uint8Array(bytes + 2) },
+        rows: new Uint8Array(0),
         nll: 0.5,
         tokens: 1,
       })

@@ -101,8 +101,9 @@ export class ClientMessages {
     // What is not awaited is late, a repeat of what is being worked on, or of a step that was dropped: the client has been or will be told.
     if (message.purpose === 'train') {
       if (!isAwaited(settings, state, { ...message, client })) return
-      engine.take(client, message)
-      return rounds.dispatch({ ...message, client })
+      if (engine.take(client, message)) return rounds.dispatch({ ...message, client })
+      const { round, attempt, step, micro } = message
+      return roster.send(client, { type: 'resync', round, attempt, step, micro })
     }
     if (!isEvaluationAwaited(state, { ...message, client })) return
     const asked = roster.askedBy(client)
@@ -111,7 +112,7 @@ export class ClientMessages {
     if (asked?.startsWith(requestPrefix(message))) throw invalid('a held-out batch before it had the answer to the last one')
     roster.begin(client, request)
     const link = roster.linkOf(client)
-    engine.evaluate(message).then(
+    engine.evaluate(client, message).then(
       (reply) => roster.linkOf(client) === link && roster.answer(client, request, reply),
       (error: unknown) => onUnusable(client, link, error),
     )

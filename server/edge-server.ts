@@ -59,6 +59,7 @@ export class EdgeServer {
   private readonly top: TopTrainer | null
   private readonly observer: RunObserver
   private readonly roster: Roster
+  private readonly engine: StepEngine
   private readonly adapters: ClientAdapters
   private readonly records: RoundRecords
   private readonly rounds: RoundRunner
@@ -80,13 +81,20 @@ export class EdgeServer {
       namesFolders: config.split.topology === 'local',
     })
     this.roster = new Roster((client, link, error) => this.giveUp(client, link, error), trace)
-    const engine = new StepEngine({ config, architecture, top: this.top, codecs: options.codecs, trace })
+    this.engine = new StepEngine({ config, architecture, top: this.top, codecs: options.codecs, trace })
     this.adapters =
       config.split.topology === 'local'
         ? new OwnAdapters(clients, config.federation.optimizer_state)
         : new Aggregation(clients, strategy, config.federation, config.train.seed)
     this.records = new RoundRecords(config, strategy.name, this.observer, clock)
-    const parts = { settings, roster: this.roster, engine, adapters: this.adapters, records: this.records, observer: this.observer }
+    const parts = {
+      settings,
+      roster: this.roster,
+      engine: this.engine,
+      adapters: this.adapters,
+      records: this.records,
+      observer: this.observer,
+    }
     const onUnusable = this.giveUp.bind(this)
     this.rounds = new RoundRunner({
       ...parts,
@@ -241,6 +249,7 @@ export class EdgeServer {
 
   private lose(client: ClientId, reason: string): void {
     if (!this.roster.remove(client)) return
+    this.engine.forget(client)
     this.observer.event({ event: 'leave', client, round: this.round, reason })
     this.rounds.dispatch({ type: 'lost', client, reason })
   }

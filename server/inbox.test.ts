@@ -4,7 +4,9 @@ import { gpt2 } from '../shared/model/families/gpt2.js'
 import { UserError } from '../shared/errors.js'
 import { fp16 } from '../shared/protocol/codec/fp16.js'
 import { encodeTensor, FP32 } from '../shared/protocol/codec/index.js'
+import { cutMemory } from '../shared/protocol/codec/row-memory.js'
 import { encodeTensors } from '../shared/protocol/coded.js'
+import { ServerCut } from '../shared/protocol/cut/server-cut.js'
 import { encodeMask } from '../shared/protocol/mask.js'
 import type { Activations, TensorMap } from '../shared/protocol/messages.js'
 import { encodeVarints } from '../shared/protocol/varints.js'
@@ -16,7 +18,8 @@ const architecture = {
   ...gpt2.architecture(gpt2.parse({ model_type: 'gpt2', n_layer: 1, n_head: 1, n_embd: WIDTH, n_positions: 8, vocab_size: 10 })),
 }
 const NEAREST = { purpose: 'activations', random: null } as const
-const rules = { architecture, maxRows: 2, codec: FP32 }
+const cut = new ServerCut({ activations: { ...FP32, history: null }, gradients: { ...FP32, history: null } }, cutMemory(0))
+const rules = { architecture, maxRows: 2, cut }
 
 /** Two rows of 2 and 3 tokens, of which the first of each predicts the next. */
 function batch(changes: Partial<Activations> = {}): Activations {
@@ -30,6 +33,7 @@ function batch(changes: Partial<Activations> = {}): Activations {
     purpose: 'train',
     lengths: encodeVarints([2, 3]),
     hidden: encodeTensor(FP32, new Float32Array(5 * WIDTH).fill(0.5), [5, WIDTH], NEAREST),
+    rows: new Uint8Array(0),
     scored: encodeMask(Uint8Array.of(1, 0, 1, 0, 0)),
     targets: encodeVarints([7, 9]),
     normalizer: 2,
@@ -42,7 +46,7 @@ const refused = expect.objectContaining({ code: 'MESSAGE_INVALID' })
 
 describe('activations', () => {
   test('become what the top works on', () => {
-    const read = readActivations(batch(), rules)
+    const read = readActivations(batch(), rules)!.batch
     expect([...read.scored.data]).toEqual([0, 2])
     expect([...read.targets.data]).toEqual([7, 9])
     expect([...read.slots.data]).toEqual([0, 1, -1, 2, 3, 4])
@@ -50,7 +54,9 @@ describe('activations', () => {
   })
 
   test('may be without a scored token, in a step that has some', () => {
-    expect(readActivations(batch({ scored: encodeMask(new Uint8Array(5)), targets: new Uint8Array(0) }), rules).targets.shape).toEqual([0])
+    expect(
+      readActivations(batch({ scored: encodeMask(new Uint8Array(5)), targets: new Uint8Array(0) }), rules)!.batch.targets.shape,
+    ).toEqual([0])
   })
 
   test.each<[string, Partial<Activations>]>([
@@ -67,6 +73,7 @@ describe('activations', () => {
       'another codec than was agreed on',
       { hidden: encodeTensor({ name: 'fp16', codec: fp16 }, new Float32Array(10), [5, WIDTH], NEAREST) },
     ],
+    ['rows that nobody is to remember', { rows: encodeVarints([1, 7, 8]) }],
     ['NaN', { hidden: hidden([0, 0, 0, NaN, 0, 0, 0, 0, 0, 0], [5, WIDTH]) }],
     ['an infinity', { hidden: hidden([0, 0, 0, 0, 0, 0, 0, 0, 0, -Infinity], [5, WIDTH]) }],
     ['a mask of other tokens', { scored: encodeMask(new Uint8Array(9)) }],
@@ -94,7 +101,7 @@ describe('activations', () => {
         (lengths, body, shape, scored, targets) => {
           const message = batch({ lengths, scored, targets, hidden: { codec: 'fp32', shape, bytes: body } })
           try {
-            const read = readActivations(message, rules)
+            const read = readActivations(message, rules)!.batch
             expect(read.targets.data.length).toBe(read.scored.data.length)
           } catch (error) {
             expect(error).toBeInstanceOf(UserError)

@@ -3,8 +3,8 @@
  */
 import type { Architecture } from '../shared/model/families/family.js'
 import type { TopBatch } from '../shared/model/stage.js'
-import { decodeTensor, type NamedCodec } from '../shared/protocol/codec/index.js'
 import { decodeTensors, totalOf } from '../shared/protocol/coded.js'
+import type { CutRead, ServerCut } from '../shared/protocol/cut/server-cut.js'
 import { decodeMask } from '../shared/protocol/mask.js'
 import type { Activations, CodedMoments, TensorMap } from '../shared/protocol/messages.js'
 import { countVarints, decodeVarints } from '../shared/protocol/varints.js'
@@ -16,14 +16,21 @@ import { allFinite, invalid, notFinite } from './invalid.js'
 export interface BatchRules {
   readonly architecture: Architecture
   readonly maxRows: number
-  readonly codec: NamedCodec
+  /** The server's end of the cut with who sent it. */
+  readonly cut: ServerCut
+}
+
+export interface ReadBatch {
+  readonly batch: TopBatch
+  readonly read: CutRead
 }
 
 /**
  * A micro-batch may be without scored tokens where its local step has some: `targets` is then empty, and the top has nothing to compute.
+ * @returns null if it is told against rows that are not held: it is to be asked for again, whole. Either way nothing is remembered of it yet.
  * @throws UserError MESSAGE_INVALID naming what does not fit.
  */
-export function readActivations(message: Activations, { architecture, maxRows, codec }: BatchRules): TopBatch {
+export function readActivations(message: Activations, { architecture, maxRows, cut }: BatchRules): ReadBatch | null {
   const rows = countVarints(message.lengths)
   if (rows === 0) throw invalid('a batch without rows')
   if (rows > maxRows) throw invalid(`a batch of ${rows} rows, of at most ${maxRows}`)
@@ -32,7 +39,9 @@ export function readActivations(message: Activations, { architecture, maxRows, c
   if (longest > architecture.maxPositions) throw invalid(`a row of ${longest} tokens, of at most ${architecture.maxPositions}`)
   const tokens = totalOf(lengths)
   const shape = [tokens, architecture.hiddenSize]
-  const hidden = decodeTensor(codec, message.hidden, shape)
+  const read = cut.read(message, lengths, shape)
+  if (!read) return null
+  const hidden = read.values
   // The joint top takes the mean over clients: one NaN would make it useless for all of them.
   if (!allFinite(hidden)) throw notFinite('activations that are not finite numbers')
   const scored = scoredPositions(decodeMask(message.scored, tokens))
@@ -40,7 +49,8 @@ export function readActivations(message: Activations, { architecture, maxRows, c
   if (targets.some((id) => id >= architecture.vocabularySize)) throw invalid('a target that is not in the vocabulary')
   if (message.purpose === 'train' && message.normalizer < targets.length)
     throw invalid(`a normalizer of ${message.normalizer} for ${targets.length} scored tokens`)
-  return { lengths, ...layoutOf(lengths), hidden: f32(shape, hidden), scored, targets: i32([targets.length], targets) }
+  const batch = { lengths, ...layoutOf(lengths), hidden: f32(shape, hidden), scored, targets: i32([targets.length], targets) }
+  return { batch, read }
 }
 
 /**

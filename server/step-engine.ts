@@ -5,12 +5,15 @@ import type { Config } from '../shared/config/schema.js'
 import { unreachable } from '../shared/errors.js'
 import type { Architecture } from '../shared/model/families/family.js'
 import type { TopBatch } from '../shared/model/stage.js'
-import { encodeTensor, type CutCodecs } from '../shared/protocol/codec/index.js'
+import type { CutCodecs } from '../shared/protocol/codec/index.js'
+import { cutMemory } from '../shared/protocol/codec/row-memory.js'
+import type { TrackedRows } from '../shared/protocol/cut/rows.js'
+import { ServerCut } from '../shared/protocol/cut/server-cut.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
 import { finiteOrNull } from '../shared/train/metrics.js'
 import { roundingStream } from '../shared/protocol/rounding.js'
 import { silentTrace, type EndSpan, type Trace } from '../shared/trace.js'
-import { readActivations } from './inbox.js'
+import { readActivations, type ReadBatch } from './inbox.js'
 import { invalid } from './invalid.js'
 import type { ClientId } from './round-state.js'
 import type { TopTrainer } from './top.js'
@@ -47,6 +50,9 @@ export interface StepSeen {
 interface Waiting {
   readonly batch: TopBatch
   readonly normalizer: number
+  /** Where it came from, and what its answer goes by. */
+  readonly cut: ServerCut
+  readonly rows: TrackedRows | null
 }
 
 export class StepEngine {
@@ -56,6 +62,7 @@ export class StepEngine {
   private readonly seen = new Map<string, StepSeen>()
   /** Of the steps that have begun: all micro-batches of one are divided by the same. */
   private readonly normalizers = new Map<string, number>()
+  private readonly cuts = new Map<ClientId, ServerCut>()
 
   private readonly trace: Trace
 
@@ -71,13 +78,27 @@ export class StepEngine {
     this.normalizers.clear()
   }
 
-  /** Reads a micro-batch, which then waits for `compute`. @throws UserError MESSAGE_INVALID */
-  take(client: ClientId, message: MessageOf<'activations'>): void {
+  /** Lets go of all that is remembered of a client's rows: its next process knows nothing of it. */
+  forget(client: ClientId): void {
+    this.cuts.delete(client)
+  }
+
+  /**
+   * Reads a micro-batch, which then waits for `compute`.
+   * @returns false if it has to come again, whole; nothing has changed then.
+   * @throws UserError MESSAGE_INVALID
+   */
+  take(client: ClientId, message: MessageOf<'activations'>): boolean {
     const { step, normalizer } = message
     const before = this.normalizers.get(stepKey({ client, step })) ?? normalizer
     if (normalizer !== before) throw invalid(`normalizers of ${before} and ${normalizer} in one step`)
-    this.waiting.set(microKey({ ...message, client }), { batch: this.read(message), normalizer })
+    const cut = this.cutWith(client)
+    const taken = this.read(cut, message)
+    if (!taken) return false
+    taken.read.keep()
+    this.waiting.set(microKey({ ...message, client }), { batch: taken.batch, normalizer, cut, rows: taken.read.rows })
     this.normalizers.set(stepKey({ client, step }), normalizer)
+    return true
   }
 
   /**
@@ -92,21 +113,20 @@ export class StepEngine {
     const endWait = this.trace.begin('server queue', `queued: ${client}`, { round, step, micro })
     const work = async (): Promise<boolean> => {
       if (this.waiting.get(key) !== given) return false
-      const { codecs, config } = this.options
+      const { config } = this.options
       const { seed } = config.train
-      const { batch, normalizer } = given
+      const { batch, normalizer, cut, rows } = given
       const mask = { seed, client, round, step, micro }
       const { gradient, nll, isCurrent } = await this.top().compute(client, batch, normalizer, mask)
       if (!isCurrent()) return false
       this.waiting.delete(key)
-      const { data, shape } = gradient
       this.answers.set(key, {
         type: 'gradients',
         round,
         attempt,
         step,
         micro,
-        hidden: encodeTensor(codecs.gradients, data, shape, { purpose: 'gradients', random: roundingStream(mask, 'gradients') }),
+        ...cut.answer(gradient, rows, roundingStream(mask, 'gradients')),
         nll: finiteOrNull(nll),
         tokens: batch.targets.data.length,
       })
@@ -117,8 +137,8 @@ export class StepEngine {
   }
 
   /** The loss of a held-out batch. @throws UserError MESSAGE_INVALID at once if it cannot be read. */
-  evaluate(message: MessageOf<'activations'>): Promise<MessageOf<'loss'>> {
-    const batch = this.read(message)
+  evaluate(client: ClientId, message: MessageOf<'activations'>): Promise<MessageOf<'loss'>> {
+    const { batch } = this.read(this.cutWith(client), message) ?? unreachable('a held-out batch that is told against others')
     const { round, attempt, step, micro } = message
     const endWait = this.trace.begin('server queue', 'queued: evaluation', { round, step })
     const work = async (): Promise<MessageOf<'loss'>> => {
@@ -166,13 +186,16 @@ export class StepEngine {
     this.seen.set(stepKey({ client, step }), { nll, tokens, topGradNorm: null })
   }
 
-  private read(message: MessageOf<'activations'>): TopBatch {
-    const { architecture, config, codecs } = this.options
-    return readActivations(message, {
-      architecture,
-      maxRows: config.train.per_device_train_batch_size,
-      codec: codecs.activations,
-    })
+  private read(cut: ServerCut, message: MessageOf<'activations'>): ReadBatch | null {
+    const { architecture, config } = this.options
+    return readActivations(message, { architecture, maxRows: config.train.per_device_train_batch_size, cut })
+  }
+
+  private cutWith(client: ClientId): ServerCut {
+    const { codecs, config } = this.options
+    const cut = this.cuts.get(client) ?? new ServerCut(codecs, cutMemory(config.transport.codec_cache_bytes))
+    this.cuts.set(client, cut)
+    return cut
   }
 
   private top(): TopTrainer {

@@ -26,6 +26,7 @@ export function activations(changes: Partial<Activations> = {}, value = 0.1): Ac
       [2, WIDTH],
       { purpose: 'activations', random: null },
     ),
+    rows: new Uint8Array(0),
     scored: encodeMask(Uint8Array.of(1, 0)),
     targets: encodeVarints([5]),
     normalizer: 1,

@@ -15,12 +15,13 @@ const fraction = z.number().min(0).max(1)
 const belowOne = z.number().min(0).lt(1)
 const seconds = z.number().positive()
 const path = z.string().min(1)
-const codecName = z.string().refine((name) => 'parts' in readCodecName(name), {
-  error: ({ input }) => {
-    const read = typeof input === 'string' ? readCodecName(input) : null
-    return `the name of a codec, such as int8 or int4+zstd${read && 'problem' in read ? ` (${read.problem})` : ''}`
-  },
-})
+const codecName = (direction: 'activations' | 'gradients') =>
+  z.string().refine((name) => 'parts' in readCodecName(name, direction), {
+    error: ({ input }) => {
+      const read = typeof input === 'string' ? readCodecName(input, direction) : null
+      return `the name of a codec, such as int8 or delta+int4+zstd${read && 'problem' in read ? ` (${read.problem})` : ''}`
+    },
+  })
 /** What has a name, or the path of a file of the user's own code. */
 const nameOrCode = <Name extends string>(name: Name, file: string) => {
   const expected = `${name}, or a file such as ${file}`
@@ -157,8 +158,10 @@ export const PrivacyGroup = z.strictObject({})
 
 export const TransportGroup = z.strictObject({
   kind: z.enum(['socket', 'memory']).default('socket'),
-  activation_codec: codecName.default('fp32'),
-  gradient_codec: codecName.default('fp32'),
+  activation_codec: codecName('activations').default('fp32'),
+  gradient_codec: codecName('gradients').default('fp32'),
+  /** What codecs that remember rows may hold of each client in each direction, on each end. */
+  codec_cache_bytes: z.int().min(0).max(1099511627776).default(268435456),
   /** Larger messages go in chunks of this size. */
   max_chunk_bytes: z.int().min(1024).max(1073741824).default(1048576),
   /** The largest message, and what may be under way at once on one connection. */

@@ -21,8 +21,7 @@ const oneOf =
     values.includes(value)
 const isFilled = (value: unknown): boolean => isMapping(value) && Object.keys(value).length > 0
 const isText = (value: unknown): value is string => typeof value === 'string'
-const isCodecRoom = (value: unknown): boolean =>
-  isMapping(value) || (isText(value) && partNames(value).some((part) => ['delta', 'lowrank', 'reuse', 'feedback', 'auto'].includes(part)))
+const isCodecRoom = (value: unknown): boolean => isMapping(value) || (isText(value) && partNames(value).includes('auto'))
 
 const STRATEGIES = [
   ...['fedprox', 'scaffold', 'fedavgm', 'fedadam', 'fedyogi', 'fedadagrad', 'fedopt'],

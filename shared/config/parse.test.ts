@@ -107,7 +107,7 @@ describe('a value that is planned but not built', () => {
     ['federation.strategy', { federation: { strategy: 'fedprox' } }],
     ['federation.on_client_loss', { federation: { on_client_loss: 'restart_round' } }],
     ['privacy', { privacy: { epsilon: 8 } }],
-    ['transport.activation_codec', { transport: { activation_codec: 'delta+int8' } }],
+    ['transport.activation_codec', { transport: { activation_codec: 'auto' } }],
     ['transport.gradient_codec', { transport: { gradient_codec: { 'client-0': 'fp16' } } }],
     ['transport.tls', { transport: { tls: { cert: 'a.pem' } } }],
     ['output.save_total_limit', { output: { save_total_limit: 5 } }],

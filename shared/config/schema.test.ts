@@ -71,6 +71,7 @@ describe('the resolved config', () => {
         kind: 'socket',
         activation_codec: 'fp32',
         gradient_codec: 'fp32',
+        codec_cache_bytes: 268435456,
         max_chunk_bytes: 1048576,
         max_inflight_bytes: 268435456,
         tls: null,

@@ -111,7 +111,13 @@ export const ClientConfig = z.object({
     reconnect_s: true,
   }),
   privacy: PrivacyGroup,
-  transport: TransportGroup.pick({ activation_codec: true, gradient_codec: true, max_chunk_bytes: true, max_inflight_bytes: true }),
+  transport: TransportGroup.pick({
+    activation_codec: true,
+    gradient_codec: true,
+    codec_cache_bytes: true,
+    max_chunk_bytes: true,
+    max_inflight_bytes: true,
+  }),
   eval: EvalGroup,
 })
 export type ClientConfig = z.infer<typeof ClientConfig>
@@ -138,6 +144,7 @@ export function clientConfigOf(config: Config): ClientConfig {
     transport: {
       activation_codec: transport.activation_codec,
       gradient_codec: transport.gradient_codec,
+      codec_cache_bytes: transport.codec_cache_bytes,
       max_chunk_bytes: transport.max_chunk_bytes,
       max_inflight_bytes: transport.max_inflight_bytes,
     },

@@ -21,7 +21,7 @@ describe('cut', () => {
   test.each([[[2]], [[1, 3]], [[0, 2, 4]]])(
     'before the blocks %j makes pieces that together compute what the whole does',
     async (layers) => {
-      const { lengths: _, scoredMask: __, ...batch } = golden.batch
+      const { lengths: _, scoredMask: __, rows: ___, ...batch } = golden.batch
       const given: Record<string, Tensor> = { ...batch, normalizer: { dtype: 'f32', shape: [], data: Float32Array.of(1) } }
       const pieces = cut(whole, layers)
       expect(pieces).toHaveLength(layers.length + 1)

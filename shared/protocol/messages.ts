@@ -1,7 +1,7 @@
 /**
  * @file Every message between a client and the edge server: the schema is the type, and lists all that leaves either machine.
  *
- * Order of a run: hello -> welcome | refused; ready; then per round: round-start, (activations -> gradients | dropped, step)*,
+ * Order of a run: hello -> welcome | refused; ready; then per round: round-start, (activations -> gradients | dropped | resync, step)*,
  * adapter, evaluate -> (activations -> loss)*, evaluation, round-end; last: finish. `heartbeat` runs beside it all. A client that lacks the
  * model asks for it after welcome: model-request -> model-files; (file-request -> file-piece)*.
  */
@@ -11,7 +11,7 @@ import { ERROR_CODES, type ErrorCode } from '../errors.js'
 import { MAX_PIECE_BYTES, ModelFileName } from '../model/model-files.js'
 
 /** Both ends compare this on connect; a change to any message below raises it. */
-export const PROTOCOL_VERSION = 3
+export const PROTOCOL_VERSION = 4
 
 /** Names files and folders, so it holds nothing that their names could not on any system: on Windows no final dot, and no name of a device. */
 export const ClientId = z
@@ -154,6 +154,7 @@ export const Activations = z.object({
   purpose: z.enum(['train', 'evaluate']),
   lengths: Bytes, // [rows] in `varints.ts`: tokens of each row; no padding crosses the wire
   hidden: CodedTensor, // [sum(lengths), hidden]
+  rows: Bytes, // which training rows these are, and what both ends hold of them (cut/rows.ts); empty where nobody remembers rows
   scored: Bytes, // [sum(lengths)] in `mask.ts`: which of the real tokens predict one that counts
   targets: Bytes, // [scored tokens] in `varints.ts`, already shifted: what a scored position predicts
   normalizer: z.int().positive(), // scored tokens of the whole local step; the loss is divided by it
@@ -165,10 +166,14 @@ export const Gradients = z.object({
   type: z.literal('gradients'),
   ...request,
   hidden: CodedTensor,
+  rows: Bytes, // what its rows are told against (cut/rows.ts); empty where it is told whole
   nll: z.number().nullable(),
   tokens: Count,
 })
 export type Gradients = z.infer<typeof Gradients>
+
+/** Server to client: these activations are told against rows that the server does not hold. It waits for them again, whole. */
+export const Resync = z.object({ type: z.literal('resync'), ...request })
 
 /** Server to client: nothing of this step counts; make no update and go on with `next_step` (null: the round's steps are over). */
 export const Dropped = z.object({
@@ -264,6 +269,7 @@ export const ServerMessage = z.discriminatedUnion('type', [
   Finish,
   Heartbeat,
   ErrorMessage,
+  Resync,
 ])
 export type ServerMessage = z.infer<typeof ServerMessage>
 

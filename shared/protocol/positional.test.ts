@@ -47,7 +47,8 @@ const fromServer: { [Type in ServerMessage['type']]: Extract<ServerMessage, { ty
     ...{ type: 'round-start', ...inRound, adapter: { a: tensor }, moments, keep_from: null, steps: 2, position: 0, positions: 4 },
     deadlines: { step_s: null, round_s: 1.5 },
   },
-  gradients: { type: 'gradients', ...inRound, step: 1, micro: 0, hidden: tensor, nll: 2.5, tokens: 1 },
+  gradients: { type: 'gradients', ...inRound, step: 1, micro: 0, hidden: tensor, rows: new Uint8Array(2), nll: 2.5, tokens: 1 },
+  resync: { type: 'resync', ...inRound, step: 1, micro: 0 },
   dropped: sampleDropped(4),
   'round-end': { type: 'round-end', ...inRound, train_loss: 1, eval_loss: null },
   evaluate: { type: 'evaluate', ...inRound, adapter: {}, max_batches: null },
@@ -74,13 +75,14 @@ describe('every message', () => {
 
 test('a message is its place among those of its sender, and its fields in the order of the schema, without constants', () => {
   const { hidden, ...message } = sampleActivations(8)
-  const fields = [1, 0, 0, 0, 'train', message.lengths, ['fp32', [1, 2], hidden.bytes], message.scored, message.targets, 1]
+  const fields = [1, 0, 0, 0, 0, message.lengths, ['fp32', [1, 2], hidden.bytes], message.rows, message.scored, message.targets, 1]
   expect(unpack(packMessage({ ...message, hidden }, 'client'))).toEqual([4, ...fields])
 })
 
 describe('what is restored', () => {
   const schema = z.discriminatedUnion('type', [
     z.object({ type: z.literal('one'), inner: z.object({ a: z.int(), b: z.int() }).nullable() }),
+    z.object({ type: z.literal('three'), word: z.enum(['yes', 'no']) }),
     z.object({ type: z.literal('two'), by_name: z.record(z.string(), z.object({ a: z.int() })) }),
   ])
   const { strip, restore } = positional(schema)
@@ -97,18 +99,20 @@ describe('what is restored', () => {
   test.each<[string, unknown]>([
     ['no list', { type: 'one', inner: null }],
     ['an empty list', []],
-    ['a message that there is not', [2, null]],
+    ['a message that there is not', [3, null]],
+    ['a word that there is not', [1, 2]],
+    ['a word by its name', [1, 'yes']],
     ['a message before the first', [-1, null]],
     ['a message by its name', ['one', null]],
     ['too few fields', [0]],
     ['too many fields', [0, null, null]],
     ['named fields inside', [0, { a: 1, b: 2 }]],
     ['too few fields inside', [0, [1]]],
-    ['too many fields in a record', [1, { name: [1, 2] }]],
+    ['too many fields in a record', [2, { name: [1, 2] }]],
   ])('%s is refused', (_, value) => expect(() => restore(value)).toThrow(refusal))
 
   test('what is of another kind than the schema says is left to the schema', () => {
     expect(restore([0, ['text', null]])).toEqual({ type: 'one', inner: { a: 'text', b: null } })
-    expect(restore([1, 7])).toEqual({ type: 'two', by_name: 7 })
+    expect(restore([2, 7])).toEqual({ type: 'two', by_name: 7 })
   })
 })

@@ -16,7 +16,7 @@ describe('the kind of a message', () => {
     [{ type: 'heartbeat' }, 'control'],
     [sampleActivations(4), 'activations'],
     [{ ...sampleActivations(4), purpose: 'evaluate' }, 'evaluation'],
-    [{ type: 'gradients', ...inRound, step: 0, micro: 0, hidden: tensor(8), nll: 1, tokens: 1 }, 'gradients'],
+    [{ type: 'gradients', ...inRound, step: 0, micro: 0, hidden: tensor(8), rows: new Uint8Array(0), nll: 1, tokens: 1 }, 'gradients'],
     [{ type: 'loss', ...inRound, step: 0, micro: 0, nll: 1, tokens: 1 }, 'evaluation'],
     [{ type: 'evaluate', ...inRound, adapter: { a: tensor(8) }, max_batches: null }, 'evaluation'],
     [{ type: 'evaluation', ...inRound, nll: 1, tokens: 1, bytes: 1, rows: 1 }, 'evaluation'],

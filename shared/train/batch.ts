@@ -29,6 +29,8 @@ export interface Batch extends Layout {
   readonly targets: I32Tensor
   /** 1 where a position predicts a scored token; `scored` as a mask. [tokens]. */
   readonly scoredMask: Uint8Array
+  /** Numbers of the rows among the client's training rows, [batch]: codecs that remember rows go by them. Absent where rows have none. */
+  readonly rows?: ArrayLike<number>
 }
 
 /** Packs rows in the order given. At least one row; none may be empty. */

@@ -129,9 +129,14 @@ export function encodeTensor(
  * @throws UserError MESSAGE_INVALID if the codec's name, the shape or the bytes are not what is expected
  */
 export function decodeTensor({ name, codec }: NamedCodec, coded: CodedTensor, expectedShape: readonly number[]): Float32Array {
+  checkCoded(coded, name, expectedShape)
+  return codec.decode(coded.bytes, expectedShape)
+}
+
+/** @throws UserError MESSAGE_INVALID unless the tensor says that it is of that codec and shape */
+export function checkCoded(coded: CodedTensor, name: string, expectedShape: readonly number[]): void {
   if (coded.codec !== name) throw invalid(`it is packed with "${coded.codec}", and "${name}" was agreed on`)
   if (coded.shape.length !== expectedShape.length || coded.shape.some((dim, axis) => dim !== expectedShape[axis])) {
     throw invalid(`its shape is [${coded.shape.join(', ')}], and [${expectedShape.join(', ')}] is expected`)
   }
-  return codec.decode(coded.bytes, expectedShape)
 }

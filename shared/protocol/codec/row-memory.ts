@@ -44,6 +44,17 @@ export class RowMemory {
   }
 }
 
+/** What one end of a cut holds. */
+export interface CutMemory {
+  readonly activations: RowMemory
+  readonly gradients: RowMemory
+}
+
+/** @param mostBytes of each direction */
+export function cutMemory(mostBytes: number): CutMemory {
+  return { activations: new RowMemory(mostBytes), gradients: new RowMemory(mostBytes) }
+}
+
 /** Rows of a batch. */
 export interface BatchRows {
   /** Numbers of the rows among the client's training rows. */

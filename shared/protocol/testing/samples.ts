@@ -33,6 +33,7 @@ export function sampleActivations(bytes: number, step = 0): MessageOf<'activatio
     purpose: 'train',
     lengths: encodeVarints([1]),
     hidden: { codec: 'fp32', shape: [1, bytes / 4], bytes: values },
+    rows: new Uint8Array(0),
     scored: encodeMask(Uint8Array.of(1)),
     targets: encodeVarints([7]),
     normalizer: 1,
