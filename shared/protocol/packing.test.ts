@@ -26,6 +26,7 @@ function gradients(codec: string, codeBytes: number): MessageOf<'gradients'> {
     type: 'gradients',
     ...LATE,
     hidden: { codec, shape: [TOKENS, WIDTH], bytes: new Uint8Array(codeBytes) },
+    rows: new Uint8Array(0),
     nll: 0.1,
     tokens: TOKENS,
   }
