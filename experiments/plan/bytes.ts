@@ -2,7 +2,9 @@
  * @file What one client sends and gets in a round, message by message, as the client and the server make them. Pure.
  */
 import type { Config } from '../../shared/config/schema.js'
+import { rememberingEnds } from '../../shared/protocol/codec/name.js'
 import type { CodedMoments, MessageOf, TensorMap } from '../../shared/protocol/messages.js'
+import { varintBytes } from '../../shared/protocol/varints.js'
 import type { BatchSize } from './flops.js'
 import { Lengths, messageTraffic, type Traffic } from './wire.js'
 
@@ -38,7 +40,7 @@ const A_NUMBER = 0.1
 
 /**
  * Every message of a client's round. The sizes of byte arrays are exact; numbers may be a byte or two shorter on the wire. Not counted, as in
- * traffic.jsonl: heartbeats, and what is sent again after a broken connection.
+ * traffic.jsonl: heartbeats, and what is sent again after a broken connection. Rows that codecs remember are counted as if they came for the first time.
  */
 export function roundTraffic(given: WireSetting, work: RoundWork): Traffic[] {
   const setting = { ...given, messageNumber: 1 + work.round * messagesOf(work) }
@@ -98,7 +100,7 @@ function training(setting: RoundSetting, { round, steps }: RoundWork): Traffic[]
         counted(setting, 'server', (lengths) => ({
           ...{ type: 'gradients' as const, ...place, step, micro, nll: A_NUMBER, tokens: size.scored },
           hidden: lengths.coded(config.transport.gradient_codec, size.tokens, setting.hiddenSize),
-          rows: lengths.bytes(0),
+          rows: lengths.bytes(rowsBytes(setting, size, 'server')),
         })),
       ])
       return [...exchanged, report]
@@ -148,7 +150,7 @@ interface Request {
 
 function activations(
   setting: RoundSetting,
-  { tokens, lengthsBytes, maskBytes, targetsBytes }: MicroBatch,
+  size: MicroBatch,
   request: Request,
   purpose: 'train' | 'evaluate',
   normalizer: number,
@@ -158,14 +160,23 @@ function activations(
     ...request,
     hop: 0,
     purpose,
-    lengths: lengths.bytes(lengthsBytes),
-    hidden: lengths.coded(setting.config.transport.activation_codec, tokens, setting.hiddenSize),
-    rows: lengths.bytes(0),
-    scored: lengths.bytes(maskBytes),
-    targets: lengths.bytes(targetsBytes),
+    lengths: lengths.bytes(size.lengthsBytes),
+    hidden: lengths.coded(setting.config.transport.activation_codec, size.tokens, setting.hiddenSize),
+    rows: lengths.bytes(purpose === 'train' ? rowsBytes(setting, size, 'client') : 0),
+    scored: lengths.bytes(size.maskBytes),
+    targets: lengths.bytes(size.targetsBytes),
     // One without scored tokens is no message that a schema lets pass, and evaluation rows have some.
     normalizer: Math.max(1, normalizer),
   }))
+}
+
+/** Row numbers and ages (protocol/cut/rows.ts), most of which take two bytes; nothing where nobody remembers rows. */
+function rowsBytes({ config, messageNumber }: RoundSetting, { batch }: BatchSize, from: 'client' | 'server'): number {
+  const { activation_codec, gradient_codec } = config.transport
+  const [activationRows, gradientRows] = [activation_codec, gradient_codec].map(rememberingEnds)
+  if (from === 'server') return gradientRows === 'both' ? 2 * batch : 0
+  if (activationRows !== 'both' && gradientRows === 'none') return 0
+  return varintBytes(messageNumber) + 2 * batch * (1 + Number(activationRows === 'both') + Number(gradientRows === 'both'))
 }
 
 function adapterOf({ adapter }: WireSetting, lengths: Lengths): TensorMap {

@@ -10,6 +10,7 @@ import { elements } from '../../shared/tensor.js'
 import type { BatchSize } from './flops.js'
 import { peakBytes, valueBytes } from './live-bytes.js'
 import { packedByteLength } from '../../shared/protocol/codec/index.js'
+import { rememberingEnds } from '../../shared/protocol/codec/name.js'
 
 const F32_BYTES = 4
 /** Resident memory of a Node 20 process with this program, ONNX Runtime and one worker, before any model: measured on Linux x64. */
@@ -26,6 +27,7 @@ export interface MemoryTerm {
     | 'kept_activations'
     | 'working'
     | 'transport'
+    | 'row_memory'
     | 'replies'
   readonly bytes: number
   /** What it is the size of. */
@@ -65,6 +67,7 @@ export interface MemorySetting {
  * working          the most that lives at once beside that, in forward, backward or evaluation (`peakBytes`)
  * transport        the larger of a message of activations and one of the adapter with its moments, twice: coded, and packed in waiting chunks;
  *                  and the gradient that comes back, coded and decoded
+ * row_memory       codec_cache_bytes, at most, for each direction in which its codec has it remember rows
  */
 export function splitClientMemory(setting: MemorySetting, graphs: BottomGraphs): NodeMemory {
   const { config, size, ranks, hiddenSize, adapterParameters } = setting
@@ -82,6 +85,7 @@ export function splitClientMemory(setting: MemorySetting, graphs: BottomGraphs):
       of: 'values that live at once while it computes',
     },
     { name: 'transport', bytes: 2 * Math.max(message, adapterMessage(setting)) + gradient, of: 'messages being packed, sent and read' },
+    ...rowMemory(config, 'client', 1),
   ])
 }
 
@@ -103,6 +107,7 @@ export function wholeClientMemory(setting: MemorySetting, graphs: TopGraphs): No
  * gradients          4 Q for each client whose step waits for the others (joint), else 4 Q
  * moments            8 Q for AdamW, K times if replicated; and 8 P where the clients' moments are averaged
  * transport          for each client the activations that wait for their turn, packed and decoded, and the last gradients, kept for repeats
+ * row_memory         as a client's, for each client
  * replies            for each client the adapter, and moments that are averaged, that it sends at the round's end, as packed and as read
  */
 export function splitServerMemory(setting: MemorySetting, graphs: TopGraphs): NodeMemory {
@@ -122,6 +127,7 @@ export function splitServerMemory(setting: MemorySetting, graphs: TopGraphs): No
     { name: 'moments', bytes: momentBytes(config, copies * ofServer) + sentMomentBytes(setting), of: 'moments of adapters' },
     working(setting, graphs),
     { name: 'transport', bytes: clients * (inbound + kept), of: 'activations that wait, and answers kept for repeats' },
+    ...rowMemory(config, 'server', clients),
     replies(setting),
   ])
 }
@@ -224,6 +230,15 @@ const mapped = (graphs: readonly Graph[], inBlocks: ReadonlySet<string>): Memory
 function working({ size, ranks }: MemorySetting, { training, evaluation }: TopGraphs): MemoryTerm {
   const bytes = Math.max(...[training, evaluation].map((graph) => peakBytes(graph, size, ranks)))
   return { name: 'working', bytes, of: 'values that live at once while it computes' }
+}
+
+/** Clients encode activations, and the server gradients. */
+function rowMemory({ transport }: Config, end: 'client' | 'server', clients: number): MemoryTerm[] {
+  const [own, other] = [transport.activation_codec, transport.gradient_codec].map(rememberingEnds)
+  const [encodes, decodes] = end === 'client' ? [own, other] : [other, own]
+  const directions = Number(encodes !== 'none') + Number(decodes === 'both')
+  const bytes = clients * directions * transport.codec_cache_bytes
+  return bytes === 0 ? [] : [{ name: 'row_memory', bytes, of: 'training rows that codecs remember, at most' }]
 }
 
 function replies(setting: MemorySetting): MemoryTerm {

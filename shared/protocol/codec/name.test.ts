@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { nameWithoutHistory, PART_NAMES, partNames, readCodecName } from './name.js'
+import { nameWithoutHistory, PART_NAMES, partNames, readCodecName, rememberingEnds } from './name.js'
 
 describe('the name of a codec', () => {
   test('is its parts, with defaults for options that it leaves away', () => {
@@ -33,6 +33,12 @@ describe('the name of a codec', () => {
     ['int4+zstd', 'int4+zstd'],
   ])('%s is %s without its memory', (name, rest) => {
     expect(nameWithoutHistory(name)).toBe(rest)
+  })
+
+  test('tells who remembers rows', () => {
+    expect(['int8', 'feedback+int8', 'delta+int8', 'reuse+int8', 'lowrank+int8+zstd'].map(rememberingEnds)).toEqual([
+      ...['none', 'encoder', 'both', 'both', 'both'],
+    ])
   })
 
   test.each(PART_NAMES)('may begin with %s', (name) => {

@@ -85,6 +85,13 @@ export function partNames(codec: string): string[] {
   return codec.split('+').map((text) => text.split(':')[0])
 }
 
+/** Which ends remember rows of tensors that are packed so. */
+export function rememberingEnds(codec: string): 'none' | 'encoder' | 'both' {
+  const read = readCodecName(codec)
+  const history = 'parts' in read ? read.parts.history : null
+  return history === null ? 'none' : history.name === 'feedback' ? 'encoder' : 'both'
+}
+
 export type CodecName = { readonly parts: CodecParts } | { readonly problem: string }
 
 /** The same without its memory, if it has any: how single messages are packed. */
