@@ -1,9 +1,8 @@
 /**
  * @file The clients that `run` starts: processes of this program that connect over sockets, or trainers in this process over memory links.
  */
-import { spawn, type ChildProcess } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { createWriteStream } from 'node:fs'
-import { join } from 'node:path'
 import { helloOf, joinRun, memoryMoments } from '../client/join.js'
 import { linkLimits } from '../server/door.js'
 import type { HostedRun } from '../server/host.js'
@@ -12,8 +11,9 @@ import { clientCount, type Config } from '../shared/config/schema.js'
 import { ERROR_CODES, UserError, type ErrorCode } from '../shared/errors.js'
 import { memoryLinkPair } from '../shared/protocol/memory-link.js'
 import type { TraceFile } from '../shared/trace-file.node.js'
-import { packageRoot, packageVersion } from '../shared/version.node.js'
+import { packageVersion } from '../shared/version.node.js'
 import { simulate } from './simulation.js'
+import { spawnProgram } from './own-program.js'
 
 /** How long a client may take to end its step. */
 const KILL_AFTER_MS = 10_000
@@ -83,7 +83,7 @@ export function clientProcesses({ config, hosted, threads, url, tokenFile, trace
     if (trace) args.push('--trace', trace.partFor(id))
     const datasetFile = datasetFileOf(config)
     if (datasetFile !== null) args.push('--dataset', datasetFile)
-    const child = spawn(process.execPath, [join(packageRoot(), 'dist', 'cli.js'), ...args], {
+    const child = spawnProgram(args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     })

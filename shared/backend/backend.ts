@@ -25,6 +25,8 @@ export interface CompileOptions {
    * role, never by the link that a run uses.
    */
   readonly prepack?: boolean
+  /** Keeps the memory that a run took for the next; else it goes back to the system. */
+  readonly keepsMemory?: boolean
 }
 
 export interface RunOptions {

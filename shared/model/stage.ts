@@ -2,7 +2,7 @@
  * @file A side's part of the model as programs: the bottom (forward to the cut, backward from it) and the top (forward, loss and
  * backward in one call). The top from no cut at all is the whole model.
  */
-import { isHandle, tensorsOf, type Backend, type Handle, type Program } from '../backend/backend.js'
+import { isHandle, tensorsOf, type Backend, type CompileOptions, type Handle, type Program } from '../backend/backend.js'
 import type { WeightStore } from '../backend/weights.js'
 import { graphInputs, type Graph } from '../graph/data.js'
 import { scalar, type F32Tensor, type I32Tensor, type NamedTensors, type Tensor } from '../tensor.js'
@@ -82,9 +82,9 @@ export async function openBottom(setting: StageSetting, layer: number): Promise<
   const { backend } = setting
   const { adapterNames, evaluation, ...parts } = bottomGraphs(setting, layer)
   const prepack = multipliesCodes(setting)
-  const forward = lazyProgram(setting, 'bottom-forward', parts.forward, prepack)
-  const backward = lazyProgram(setting, 'bottom-backward', parts.backward, prepack)
-  const evaluate = lazyProgram(setting, 'bottom-evaluate', evaluation, false)
+  const forward = lazyProgram(setting, 'bottom-forward', parts.forward, { prepack })
+  const backward = lazyProgram(setting, 'bottom-backward', parts.backward, { prepack })
+  const evaluate = lazyProgram(setting, 'bottom-evaluate', evaluation)
   const backwardInputs = [...graphInputs(parts.backward).keys()]
   const discard = (pending: Pending): Promise<void> => backend.release(Object.values(pending.saved))
 
@@ -117,11 +117,15 @@ export async function openBottom(setting: StageSetting, layer: number): Promise<
   }
 }
 
-/** The blocks from `layer` on, final norm, head and loss; null: the whole model. @throws UserError CUT_OUT_OF_RANGE */
-export async function openTop(setting: StageSetting, layer: number | null, { prepack = false } = {}): Promise<TopStage> {
+/**
+ * The blocks from `layer` on, final norm, head and loss; null: the whole model.
+ * @param forSpeed whether training may spend memory on speed, as who has the top may, and a client may not
+ * @throws UserError CUT_OUT_OF_RANGE
+ */
+export async function openTop(setting: StageSetting, layer: number | null, { forSpeed = false } = {}): Promise<TopStage> {
   const { adapterNames, training, evaluation } = topGraphs(setting, layer)
-  const train = lazyProgram(setting, 'top-train', training, prepack || multipliesCodes(setting))
-  const evaluate = lazyProgram(setting, 'top-evaluate', evaluation, false)
+  const train = lazyProgram(setting, 'top-train', training, { prepack: forSpeed || multipliesCodes(setting), keepsMemory: forSpeed })
+  const evaluate = lazyProgram(setting, 'top-evaluate', evaluation)
 
   return {
     adapterNames,
@@ -154,11 +158,16 @@ interface LazyProgram {
   dispose: Program['dispose']
 }
 
-function lazyProgram({ backend, weights, lane }: StageSetting, name: string, graph: Graph, prepack: boolean): LazyProgram {
+function lazyProgram(
+  { backend, weights, lane }: StageSetting,
+  name: string,
+  graph: Graph,
+  compiling: Pick<CompileOptions, 'prepack' | 'keepsMemory'> = {},
+): LazyProgram {
   let compiled: Promise<Program> | null = null
   return {
     async run(inputs, options) {
-      compiled ??= backend.compile(graph, weights, { name, lane, prepack })
+      compiled ??= backend.compile(graph, weights, { ...compiling, name, lane })
       return (await compiled).run(inputs, options)
     },
     async dispose() {

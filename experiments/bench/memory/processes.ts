@@ -1,11 +1,10 @@
 /**
  * @file The processes whose memory is measured, as their command lines would be typed: a server, its clients, and a step of the whole model.
  */
-import { spawn, type ChildProcess } from 'node:child_process'
-import { join } from 'node:path'
+import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { ERROR_CODES, UserError, type ErrorCode, unreachable } from '../../../shared/errors.js'
-import { packageRoot } from '../../../shared/version.node.js'
+import { spawnProgram } from '../../own-program.js'
 
 interface Line {
   readonly event?: string
@@ -25,13 +24,13 @@ export interface MeasuredProcess {
 
 /** @param name in errors. @param environment beside this process's own. */
 export function startMeasured(name: string, args: readonly string[], environment: NodeJS.ProcessEnv): MeasuredProcess {
-  const child = spawn(process.execPath, [join(packageRoot(), 'dist', 'cli.js'), ...args, '--format', 'json'], {
+  const child = spawnProgram([...args, '--format', 'json'], {
     env: { ...process.env, ...environment },
     stdio: ['ignore', 'pipe', 'ignore'],
   })
   let last: Line = {}
   const listening = new Promise<string>((resolve, reject) => {
-    createInterface({ input: child.stdout }).on('line', (text) => {
+    createInterface({ input: child.stdout! }).on('line', (text) => {
       last = parsed(text)
       if (last.event === 'listening' && last.url !== undefined) resolve(last.url)
     })

@@ -65,7 +65,7 @@ async function answer(request: Request): Promise<Answer> {
   }
 }
 
-function sessionOptions({ folder, prepack }: Extract<Request, { type: 'compile' }>): InferenceSession.SessionOptions {
+function sessionOptions({ folder, prepack, keepsMemory }: Extract<Request, { type: 'compile' }>): InferenceSession.SessionOptions {
   return {
     executionProviders: ['cpu'],
     executionMode: 'sequential',
@@ -74,8 +74,8 @@ function sessionOptions({ folder, prepack }: Extract<Request, { type: 'compile' 
     graphOptimizationLevel: 'all',
     // Planned as one block for each shape that it has met, a program's values take 400 MB more for a top of ten GPT-2 blocks, and are no faster.
     enableMemPattern: false,
-    // An arena grows by doubling and never gives back, one for each program of a client: nearly half of its memory. Who spends memory keeps it.
-    enableCpuMemArena: prepack,
+    // An arena grows by doubling and never gives back, one for each program of a client: nearly half of its memory.
+    enableCpuMemArena: keepsMemory,
     // Errors are reported by the calls that meet them.
     logSeverityLevel: 4,
     ...(setup.profile === null ? {} : { enableProfiling: true, profileFilePrefix: setup.profile }),

@@ -51,7 +51,8 @@ export function onnxBackend(options: OnnxOptions): Backend {
     name: 'onnx',
     lanes: lanes.length,
 
-    async compile(graph: Graph, weights: WeightStore, { name, lane: index = 0, prepack = false }: CompileOptions): Promise<Program> {
+    async compile(graph: Graph, weights: WeightStore, compileOptions: CompileOptions): Promise<Program> {
+      const { name, lane: index = 0, prepack = false, keepsMemory = false } = compileOptions
       if (graph.outputs.size === 0) return emptyProgram(graph, name)
       const lane = lanes[index % lanes.length]
       const program = ++lastProgram
@@ -61,7 +62,7 @@ export function onnxBackend(options: OnnxOptions): Backend {
       const model = lowerGraph(graph, name, (weight) => placed.content.get(weight)!, { prepack })
       const inputs = [...graphInputs(graph).keys()]
       try {
-        const { times } = await lane.call({ type: 'compile', program, bytes: model.bytes, folder: placed.folder, prepack }, [
+        const { times } = await lane.call({ type: 'compile', program, bytes: model.bytes, folder: placed.folder, prepack, keepsMemory }, [
           model.bytes.buffer as ArrayBuffer,
         ])
         if (times) trace.ran(lane.index, `compile ${name}`, times)

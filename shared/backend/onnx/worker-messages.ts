@@ -27,6 +27,7 @@ export type Request =
       readonly bytes: Uint8Array
       readonly folder: string | null
       readonly prepack: boolean
+      readonly keepsMemory: boolean
     }
   | {
       readonly type: 'run'
