@@ -9,7 +9,7 @@
  */
 import { invalid, joined, type Codec, type CodecContext } from './codec.js'
 import { addBefore, changesOf, eachRow, gathered, tokensOf, type ChangeCodec, type KnownRow } from './history.js'
-import { largestTriples } from './svd.js'
+import { addCombination, largestTriples } from './svd.js'
 
 /** @param numbers of fixed length */
 export function lowrankCodec(rank: number, numbers: Codec): ChangeCodec {
@@ -69,13 +69,10 @@ export function lowrankCodec(rank: number, numbers: Codec): ChangeCodec {
 
 /** P Q^T, in one order of additions: both ends get the same bits. @param out [tokens, width] */
 function multiply(p: Float32Array, q: Float32Array, count: number, tokens: number, width: number, out: Float32Array): void {
-  const sum = new Float64Array(width)
+  const [sum, factors, directions] = [new Float64Array(width), new Float64Array(count), new Float64Array(q)]
   for (let token = 0; token < tokens; token++) {
-    sum.fill(0)
-    for (let k = 0; k < count; k++) {
-      const factor = p[k * tokens + token]
-      for (let channel = 0, from = k * width; channel < width; channel++) sum[channel] += factor * q[from + channel]
-    }
+    for (let k = 0; k < count; k++) factors[k] = p[k * tokens + token]
+    addCombination(sum.fill(0), factors, directions, count, width)
     out.set(sum, token * width)
   }
 }

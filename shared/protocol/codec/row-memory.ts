@@ -77,9 +77,15 @@ export function remember(memory: RowMemory, rows: BatchRows, width: number, vers
     const end = at + rows.lengths[index] * width
     if (isFirst[index]) {
       const own = values.slice(at, end)
-      if (own.every(Number.isFinite)) memory.set(rows.numbers[index], { version, values: own })
+      if (areFinite(own)) memory.set(rows.numbers[index], { version, values: own })
       else memory.forget(rows.numbers[index])
     }
     at = end
   }
+}
+
+function areFinite(values: Float32Array): boolean {
+  // No callback: this reads all that is kept.
+  for (let index = 0; index < values.length; index++) if (!Number.isFinite(values[index])) return false
+  return true
 }

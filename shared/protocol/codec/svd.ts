@@ -17,7 +17,8 @@ export interface Factors {
 }
 
 /** @param count of triples, at most min(rows, width). The same numbers give the same bits. */
-export function largestTriples(values: Float32Array, rows: number, width: number, count: number): Factors {
+export function largestTriples(given: Float32Array, rows: number, width: number, count: number): Factors {
+  const values = new Float64Array(given)
   const sketched = Math.min(rows, width, count + OVERSAMPLING)
   // Rows of these are directions: [sketched, rows] and [sketched, width].
   const left = orthonormal(timesTransposed(sketch(sketched, width), values, sketched, rows, width), sketched, rows)
@@ -36,39 +37,50 @@ export function largestTriples(values: Float32Array, rows: number, width: number
   return factors
 }
 
-const sketches = new Map<number, Float32Array>()
+const sketches = new Map<number, Float64Array>()
 
 /** Normal numbers [count, width]: the same for every matrix of that width. */
-function sketch(count: number, width: number): Float32Array {
+function sketch(count: number, width: number): Float64Array {
   let normal = sketches.get(width)
   if (!normal || normal.length < count * width) {
-    normal = new Float32Array(count * width)
-    derive(0, 'sketch', width).fillNormal(normal, 0, 1)
+    const drawn = new Float32Array(count * width)
+    derive(0, 'sketch', width).fillNormal(drawn, 0, 1)
+    normal = new Float64Array(drawn)
     sketches.set(width, normal)
   }
   return normal
 }
 
-/** B A^T [count, rows] for B [count, width]. */
-function timesTransposed(b: ArrayLike<number>, a: Float32Array, count: number, rows: number, width: number): Float64Array {
+/** B A^T [count, rows] for B [count, width]. Four sums at a time: one alone waits for its last addition. */
+function timesTransposed(b: Float64Array, a: Float64Array, count: number, rows: number, width: number): Float64Array {
   const product = new Float64Array(count * rows)
-  for (let row = 0; row < rows; row++)
-    for (let k = 0; k < count; k++) {
-      let sum = 0
-      for (let j = 0, atB = k * width, atA = row * width; j < width; j++) sum += b[atB + j] * a[atA + j]
-      product[k * rows + row] = sum
+  for (let row = 0; row < rows; row++) {
+    const own = a.subarray(row * width, (row + 1) * width)
+    let k = 0
+    for (; k + 4 <= count; k += 4) {
+      let [s0, s1, s2, s3] = [0, 0, 0, 0]
+      for (let j = 0, at0 = k * width, at1 = at0 + width, at2 = at1 + width, at3 = at2 + width; j < width; j++) {
+        const value = own[j]
+        s0 += b[at0 + j] * value
+        s1 += b[at1 + j] * value
+        s2 += b[at2 + j] * value
+        s3 += b[at3 + j] * value
+      }
+      product[k * rows + row] = s0
+      product[(k + 1) * rows + row] = s1
+      product[(k + 2) * rows + row] = s2
+      product[(k + 3) * rows + row] = s3
     }
+    for (; k < count; k++) product[k * rows + row] = dot(b.subarray(k * width, (k + 1) * width), own)
+  }
   return product
 }
 
 /** B A [count, width] for B [count, rows]. */
-function timesMatrix(b: Float64Array, a: Float32Array, count: number, rows: number, width: number): Float64Array {
+function timesMatrix(b: Float64Array, a: Float64Array, count: number, rows: number, width: number): Float64Array {
   const product = new Float64Array(count * width)
-  for (let row = 0; row < rows; row++)
-    for (let k = 0; k < count; k++) {
-      const factor = b[k * rows + row]
-      for (let j = 0, at = k * width, atA = row * width; j < width; j++) product[at + j] += factor * a[atA + j]
-    }
+  for (let k = 0; k < count; k++)
+    addCombination(product.subarray(k * width, (k + 1) * width), b.subarray(k * rows, (k + 1) * rows), a, rows, width)
   return product
 }
 
@@ -148,10 +160,23 @@ function combine(
   scale: number,
   out: Float32Array,
 ): void {
+  const factors = Float64Array.from({ length: count }, (_, k) => vectors[k * count + column] * scale)
   const sum = new Float64Array(length)
-  for (let k = 0; k < count; k++) {
-    const factor = vectors[k * count + column] * scale
-    for (let index = 0, at = k * length; index < length; index++) sum[index] += factor * m[at + index]
-  }
+  addCombination(sum, factors, m, count, length)
   out.set(sum)
+}
+
+/** Adds f^T M to `sum` [length], for f [count] and M [count, length], in one order of additions; four rows at a time. */
+export function addCombination(sum: Float64Array, factors: Float64Array, m: Float64Array, count: number, length: number): void {
+  let k = 0
+  for (; k + 4 <= count; k += 4) {
+    const [f0, f1, f2, f3] = [factors[k], factors[k + 1], factors[k + 2], factors[k + 3]]
+    const at0 = k * length
+    const [at1, at2, at3] = [at0 + length, at0 + 2 * length, at0 + 3 * length]
+    for (let j = 0; j < length; j++) sum[j] += f0 * m[at0 + j] + f1 * m[at1 + j] + f2 * m[at2 + j] + f3 * m[at3 + j]
+  }
+  for (; k < count; k++) {
+    const factor = factors[k]
+    for (let j = 0, at = k * length; j < length; j++) sum[j] += factor * m[at + j]
+  }
 }
