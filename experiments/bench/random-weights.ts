@@ -10,21 +10,26 @@ import { elements } from '../../shared/tensor.js'
 
 /** Tensors repeat this many random numbers: time does not depend on the values, and making them takes longer than writing them. */
 const POOL = 2 ** 20
+/** Each tensor begins elsewhere among them: of equal tensors the runtime keeps one copy, and a model of such would be smaller and faster than any real one. */
+const SHIFT = 86_477
 
 /** All of a model's tensors: norms as 1, other vectors as 0, matrices normal with deviation 0.02. */
 export function randomNumbers({ family, config }: ModelDefinition): NumberSource {
   const pool = new Float32Array(POOL)
   derive(1, 'benchmark weights').fillNormal(pool, 0, 0.02)
   const shapes = family.tensors(config)
+  const names = [...shapes.keys()]
   return {
     where: 'random numbers',
     shapes,
     async *pieces(name) {
       const shape = shapes.get(name)!
       const count = elements(shape)
-      for (let from = 0; from < count; from += POOL) {
-        const part = Math.min(POOL, count - from)
-        yield shape.length > 1 ? pool.subarray(0, part) : new Float32Array(part).fill(name.endsWith('.weight') ? 1 : 0)
+      if (shape.length === 1) return yield new Float32Array(count).fill(name.endsWith('.weight') ? 1 : 0)
+      for (let from = 0, start = (names.indexOf(name) * SHIFT) % POOL; from < count; start = 0) {
+        const part = Math.min(POOL - start, count - from)
+        yield pool.subarray(start, start + part)
+        from += part
       }
     },
   }
