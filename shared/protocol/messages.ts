@@ -9,6 +9,7 @@ import { z } from 'zod'
 import { ClientConfig } from '../config/schema.js'
 import { ERROR_CODES, type ErrorCode } from '../errors.js'
 import { MAX_PIECE_BYTES, ModelFileName } from '../model/model-files.js'
+import { MOST_NAME_CHARACTERS } from './codec/name.js'
 
 /** Both ends compare this on connect; a change to any message below raises it. */
 export const PROTOCOL_VERSION = 4
@@ -27,7 +28,7 @@ const Bytes = z.instanceof(Uint8Array)
 const Shape = z.array(z.int().min(0).max(0x7fffffff)).max(8)
 
 /** A tensor as one codec packed it. `bytes` may start at any offset of its buffer, so copy it before viewing it as f32. */
-export const CodedTensor = z.object({ codec: z.string().max(64), shape: Shape, bytes: Bytes })
+export const CodedTensor = z.object({ codec: z.string().max(MOST_NAME_CHARACTERS), shape: Shape, bytes: Bytes })
 export type CodedTensor = z.infer<typeof CodedTensor>
 
 /** Tensors by name; adapters and moments travel so, always as fp32. */

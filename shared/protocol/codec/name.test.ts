@@ -50,6 +50,7 @@ describe('the name of a codec', () => {
     ['', 'no codec called ""'],
     ['int9', 'no codec called "int9"; there are delta, lowrank, reuse, feedback, topk, fp32'],
     ['constructor', 'no codec called "constructor"'],
+    [`int8+zstd:level=${'0'.repeat(256)}3`, 'at most 256 characters, and this has 273'],
     ['int8+', 'no codec called ""'],
     ['zstd+int8', 'int8 cannot stand there: first delta or lowrank or reuse or feedback if at all, then topk if at all, then fp32 or fp16'],
     ['int8+int4', 'int4 cannot stand there'],

@@ -75,6 +75,8 @@ const KINDS: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ...Integer.shape.name.options.map((name) => [name, INTEGER] as const),
   ['zstd', { stage: 'bytes', schema: Zstd, options: 'level=1 to 19' }],
 ])
+/** Messages carry the name. */
+export const MOST_NAME_CHARACTERS = 256
 const STAGES: readonly Stage[] = ['history', 'choice', 'numbers', 'bytes']
 
 /** All that parts can be called. */
@@ -102,6 +104,8 @@ export function nameWithoutHistory(codec: string): string {
 
 /** What a name asks for, or what keeps it from being a codec's. @param direction what it is to pack; left away, anything */
 export function readCodecName(codec: string, direction?: 'activations' | 'gradients'): CodecName {
+  if (codec.length > MOST_NAME_CHARACTERS)
+    return { problem: `a codec's name has at most ${MOST_NAME_CHARACTERS} characters, and this has ${codec.length}` }
   const found: Partial<Record<Stage, unknown>> = {}
   let reached = -1
   for (const text of codec.split('+')) {

@@ -4,7 +4,7 @@ import { derive } from '../../random.js'
 import { f32, type F32Tensor } from '../../tensor.js'
 import { openCutCodec, type CutCodecs } from '../codec/index.js'
 import { cutMemory, type BatchRows, type CutMemory } from '../codec/row-memory.js'
-import type { Activations } from '../messages.js'
+import { Activations } from '../messages.js'
 import { encodeVarints } from '../varints.js'
 import { ClientCut } from './client-cut.js'
 import { ServerCut } from './server-cut.js'
@@ -96,6 +96,7 @@ class Crossing {
     const [hidden, gradient] = ['hidden', 'gradient'].map((what) => this.tensorOf(rows, what, seed))
     let message = this.message(hidden, rows, seed)
     if (fate === 'never sent' || fate === 'late') return this.giveUp()
+    expect(Activations.safeParse(message).success).toBe(true)
     let read = this.server.read(message, rows.lengths, hidden.shape)
     if (!read) {
       this.resyncs++
@@ -140,6 +141,7 @@ describe.each([
   ['feedback+int4', 'delta+int4', null],
   ['int8', 'lowrank+int8+zstd', null],
   ['int4', 'feedback+topk+int8', null],
+  ['reuse:threshold=0.999:control=off+int8:group=6:outliers=2:rounding=nearest+zstd:level=19', 'delta+fp32', null],
 ])('activations by %s and gradients by %s', (activations, gradients, most) => {
   test.each([
     ['which both remember', PLENTY, PLENTY],
