@@ -5,12 +5,9 @@ import { copyFile, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { familyOf } from '../../shared/model/families/index.js'
 import { writeSafetensorsFile, type TensorToStream } from '../../shared/model/safetensors-file.node.js'
-import { derive } from '../../shared/random.js'
 import { elements } from '../../shared/tensor.js'
 import { packageRoot } from '../../shared/version.node.js'
-
-/** Tensors repeat this many random numbers: time does not depend on the values. */
-const POOL = 2 ** 20
+import { randomNumbers } from './random-weights.js'
 
 /**
  * Writes config.json, model.safetensors in F32 (norms 1, other vectors 0, matrices normal with deviation 0.02), and the tokenizer of the
@@ -19,22 +16,16 @@ const POOL = 2 ** 20
  */
 export async function writeRandomModel(folder: string, config: Readonly<Record<string, unknown>>): Promise<void> {
   const family = familyOf(config)
-  const pool = new Float32Array(POOL)
-  derive(1, 'benchmark weights').fillNormal(pool, 0, 0.02)
-  const tensors = [...family.tensors(family.parse(config))].map(([name, shape]): TensorToStream => {
-    const count = elements(shape)
-    const flat = new Float32Array(Math.min(count, POOL)).fill(name.endsWith('.weight') ? 1 : 0)
-    const numbers = shape.length > 1 ? pool : flat
-    return {
-      name,
-      dtype: 'F32',
-      shape,
-      bytes: 4 * count,
-      async *pieces() {
-        for (let from = 0; from < count; from += POOL) yield new Uint8Array(numbers.buffer, 0, 4 * Math.min(POOL, count - from))
-      },
-    }
-  })
+  const source = randomNumbers({ family, config: family.parse(config) })
+  const tensors = [...source.shapes].map(([name, shape]): TensorToStream => ({
+    name,
+    dtype: 'F32',
+    shape,
+    bytes: 4 * elements(shape),
+    async *pieces() {
+      for await (const { buffer, byteOffset, byteLength } of source.pieces(name)) yield new Uint8Array(buffer, byteOffset, byteLength)
+    },
+  }))
   await mkdir(folder, { recursive: true })
   await writeFile(join(folder, 'config.json'), JSON.stringify(config))
   await writeSafetensorsFile(join(folder, 'model.safetensors'), tensors)
