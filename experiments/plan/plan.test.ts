@@ -110,6 +110,25 @@ describe('a plan', () => {
     expect([data.adapter.client_bytes + data.adapter.server_bytes, 4 * data.adapter.parameters]).toEqual([tensorBytes, tensorBytes])
   })
 
+  test('counts what codecs remember on each end, at most, and the numbers of rows that messages then name', async () => {
+    const planned = async (transport: Groups[string]): Promise<PlanData> => {
+      const groups = { ...MEMORY, federation: { num_clients: 3 }, transport: { ...MEMORY.transport, ...transport } }
+      return (await typeForScript<PlanData>(commands, 'plan', await workshop.config('rows.yaml', groups))).data
+    }
+    const remembered = ({ memory }: PlanData): (number | undefined)[] =>
+      [memory.client, memory.server].map(({ terms }) => terms.find(({ name }) => name === 'row_memory')?.bytes)
+    const cap = { codec_cache_bytes: 1000 }
+    expect(remembered(await planned({ ...cap, activation_codec: 'int8' }))).toEqual([undefined, undefined])
+    // Who encodes remembers what feedback makes up for: the client of activations, the server of gradients.
+    const feedback = await planned({ ...cap, activation_codec: 'feedback+int8', gradient_codec: 'feedback+int8' })
+    expect(remembered(feedback)).toEqual([1000, 3000])
+    const both = await planned({ ...cap, activation_codec: 'lowrank+int8', gradient_codec: 'delta+int8' })
+    expect(remembered(both)).toEqual([2000, 6000])
+    const payload = ({ total_traffic }: PlanData, kind: string): number => total_traffic.find((line) => line.kind === kind)!.payload_bytes
+    for (const kind of ['activations', 'gradients'])
+      expect(payload(both, kind)).toBeGreaterThan(payload(await planned({ activation_codec: 'int8', gradient_codec: 'int8' }), kind))
+  })
+
   test('needs no more of the model than config.json, and says what it then cannot know', async () => {
     await mkdir(workshop.at('bare'))
     await cp(workshop.at('model/config.json'), workshop.at('bare/config.json'))
