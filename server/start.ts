@@ -60,7 +60,7 @@ export async function startServer(setup: ServerSetup): Promise<StartedServer> {
             lane: 0,
           },
           layer,
-          { prepack: true },
+          { forSpeed: true },
         )
   const { init_lora_weights: init } = config.lora
   const server = new EdgeServer({
