@@ -114,7 +114,7 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, cut: Client
     },
     async evaluate(batch, adapter, place) {
       const hidden = await watch.computing('evaluate', () => bottom.evaluate(batch, adapter))
-      const { nll } = await exchange.loss(message(batch, cut.pack(hidden, null, null), 'evaluate', batch.targets.data.length, place))
+      const { nll } = await exchange.loss(message(batch, cut.packEvaluation(hidden), 'evaluate', batch.targets.data.length, place))
       return nll ?? NaN
     },
     dispose: () => bottom.dispose(),

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { KNOWN_KEYS } from '../shared/config/known-keys.js'
 import { packageRoot } from '../shared/version.node.js'
 import { configSchema, schemaCommand } from './schema.js'
+import { readSweep } from './sweep/plan.js'
 import { typeCommand, typeForScript } from './testing/type.js'
 
 const CONFIGS = join(packageRoot(), 'experiments', 'configs')
@@ -13,8 +14,17 @@ const CONFIGS = join(packageRoot(), 'experiments', 'configs')
 const printed = JSON.parse(JSON.stringify(configSchema())) as z.core.JSONSchema.JSONSchema
 const check = z.fromJSONSchema(printed)
 
-test.each(readdirSync(CONFIGS).filter((file) => file.endsWith('.yaml')))('the shipped config %s is valid by it', (file) => {
-  expect(check.safeParse(parse(readFileSync(join(CONFIGS, file), 'utf8'))).error).toBeUndefined()
+const files = readdirSync(CONFIGS).filter((file) => file.endsWith('.yaml'))
+const read = (file: string): unknown => parse(readFileSync(join(CONFIGS, file), 'utf8'))
+const isSweep = (file: string): boolean => Object.hasOwn(read(file) as object, 'settings')
+
+test.each(files.filter((file) => !isSweep(file)))('the shipped config %s is valid by it', (file) => {
+  expect(check.safeParse(read(file)).error).toBeUndefined()
+})
+
+test.each(files.filter(isSweep))('all settings of the shipped sweep %s are valid', async (file) => {
+  const { settings } = await readSweep(join(CONFIGS, file))
+  expect(settings.length).toBeGreaterThan(1)
 })
 
 describe('what a config may say', () => {

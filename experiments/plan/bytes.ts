@@ -2,7 +2,7 @@
  * @file What one client sends and gets in a round, message by message, as the client and the server make them. Pure.
  */
 import type { Config } from '../../shared/config/schema.js'
-import { rememberingEnds } from '../../shared/protocol/codec/name.js'
+import { evaluationName, rememberingEnds } from '../../shared/protocol/codec/name.js'
 import type { CodedMoments, MessageOf, TensorMap } from '../../shared/protocol/messages.js'
 import { varintBytes } from '../../shared/protocol/varints.js'
 import type { BatchSize } from './flops.js'
@@ -155,13 +155,14 @@ function activations(
   purpose: 'train' | 'evaluate',
   normalizer: number,
 ): Traffic {
+  const { activation_codec } = setting.config.transport
   return counted(setting, 'client', (lengths) => ({
     type: 'activations',
     ...request,
     hop: 0,
     purpose,
     lengths: lengths.bytes(size.lengthsBytes),
-    hidden: lengths.coded(setting.config.transport.activation_codec, size.tokens, setting.hiddenSize),
+    hidden: lengths.coded(purpose === 'train' ? activation_codec : evaluationName(activation_codec), size.tokens, setting.hiddenSize),
     rows: lengths.bytes(purpose === 'train' ? rowsBytes(setting, size, 'client') : 0),
     scored: lengths.bytes(size.maskBytes),
     targets: lengths.bytes(size.targetsBytes),

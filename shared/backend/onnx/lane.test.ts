@@ -11,7 +11,14 @@ import { onnxBackend } from './onnx.node.js'
 import type { WorkerSetup } from './worker-messages.js'
 
 const SETUP: WorkerSetup = { engine: 'onnxruntime-node', threads: 1, spinning: false, profile: null, traced: false }
-const NO_MODEL = { type: 'compile', program: 1, bytes: new Uint8Array([1, 2, 3]), folder: null, prepack: false, keepsMemory: false } as const
+const NO_MODEL = {
+  type: 'compile',
+  program: 1,
+  bytes: new Uint8Array([1, 2, 3]),
+  folder: null,
+  prepack: false,
+  keepsMemory: false,
+} as const
 
 describe('a lane', () => {
   test('says how to get an engine that is not installed', async () => {

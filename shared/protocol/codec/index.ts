@@ -8,7 +8,7 @@ import { fp32 } from './fp32.js'
 import { compressedChanges, deltaCodec, reuseCodec, type ChangeCodec, type History } from './history.js'
 import { integerCodec } from './integer.js'
 import { lowrankCodec } from './lowrank.js'
-import { nameWithoutHistory, readCodecName, type CodecParts } from './name.js'
+import { evaluationName, nameWithoutHistory, readCodecName, type CodecParts } from './name.js'
 import { outliersCodec } from './outliers.js'
 import { topkCodec } from './topk.js'
 import { loadZstandard, zstandard, zstdCodec } from './zstd.js'
@@ -32,6 +32,8 @@ export interface CutCodec extends NamedCodec {
 export interface CutCodecs {
   readonly activations: CutCodec
   readonly gradients: CutCodec
+  /** Of activations that are only evaluated. */
+  readonly evaluation: NamedCodec
 }
 
 export interface CutCodecConfig {
@@ -41,11 +43,12 @@ export interface CutCodecConfig {
 
 export async function openCutCodecs({ transport, lora }: CutCodecConfig): Promise<CutCodecs> {
   // Ranks as SplitLite has them (arXiv 2608.23018): the change of activations has twice LoRA's, that of gradients more.
-  const [activations, gradients] = await Promise.all([
+  const [activations, gradients, evaluation] = await Promise.all([
     openCutCodec(transport.activation_codec, 2 * lora.r),
     openCutCodec(transport.gradient_codec, 4 * lora.r),
+    openCodec(evaluationName(transport.activation_codec)),
   ])
-  return { activations, gradients }
+  return { activations, gradients, evaluation }
 }
 
 /** @param rank of `lowrank`, where the name leaves it away. @throws UserError MESSAGE_INVALID for a name that is no codec's */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { nameWithoutHistory, PART_NAMES, partNames, readCodecName, rememberingEnds } from './name.js'
+import { evaluationName, nameWithoutHistory, PART_NAMES, partNames, readCodecName, rememberingEnds } from './name.js'
 
 describe('the name of a codec', () => {
   test('is its parts, with defaults for options that it leaves away', () => {
@@ -80,4 +80,15 @@ describe('the name of a codec', () => {
   test('names its parts without their options', () => {
     expect(partNames('topk:share=0.25+later:x=1+zstd')).toEqual(['topk', 'later', 'zstd'])
   })
+})
+
+test.each([
+  ['fp32', 'fp32'],
+  ['delta+fp32+zstd', 'fp32+zstd'],
+  ['fp16', 'fp16'],
+  ['int4+zstd', 'fp16'],
+  ['topk+fp32', 'fp16'],
+  ['reuse+int8', 'fp16'],
+])('of %s, evaluations travel as %s', (name, evaluation) => {
+  expect(evaluationName(name)).toBe(evaluation)
 })

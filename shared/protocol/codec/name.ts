@@ -96,6 +96,15 @@ export function rememberingEnds(codec: string): 'none' | 'encoder' | 'both' {
 
 export type CodecName = { readonly parts: CodecParts } | { readonly problem: string }
 
+/**
+ * How the activations of evaluations travel: exactly where those of training do, else as halves. A held-out loss is to tell of the adapter, which is
+ * used without a wire later, and not of what a coarse codec did to this pass.
+ */
+export function evaluationName(codec: string): string {
+  const rest = nameWithoutHistory(codec)
+  return partNames(rest)[0] === 'fp32' ? rest : 'fp16'
+}
+
 /** The same without its memory, if it has any: how single messages are packed. */
 export function nameWithoutHistory(codec: string): string {
   const [first, ...rest] = codec.split('+')

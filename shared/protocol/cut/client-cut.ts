@@ -47,7 +47,12 @@ export class ClientCut {
     if (gradients.history?.kind === 'changes') this.decoder = new RowDecoder(gradients.history, memory.gradients)
   }
 
-  /** @param rows of a training batch; null: nobody is to remember them, as in evaluation */
+  packEvaluation({ data, shape }: F32Tensor): Pick<Activations, 'hidden' | 'rows'> {
+    const context = { purpose: 'activations', random: null } as const
+    return { hidden: encodeTensor(this.codecs.evaluation, data, shape, context), rows: new Uint8Array(0) }
+  }
+
+  /** @param rows of a training batch; null: nobody is to remember them */
   pack({ data, shape }: F32Tensor, rows: BatchRows | null, random: Random | null): Pick<Activations, 'hidden' | 'rows'> {
     const context = { purpose: 'activations' as const, random }
     if (rows === null) return { hidden: encodeTensor(this.codecs.activations, data, shape, context), rows: new Uint8Array(0) }

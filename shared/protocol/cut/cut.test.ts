@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { derive } from '../../random.js'
 import { f32, type F32Tensor } from '../../tensor.js'
-import { openCutCodec, type CutCodecs } from '../codec/index.js'
+import { openCodec, openCutCodec, type CutCodecs } from '../codec/index.js'
+import { evaluationName } from '../codec/name.js'
 import { cutMemory, type BatchRows, type CutMemory } from '../codec/row-memory.js'
 import { Activations } from '../messages.js'
 import { encodeVarints } from '../varints.js'
@@ -16,7 +17,8 @@ const PLENTY = 2 ** 20
 const LITTLE = 2 * 8 * WIDTH * 4
 
 async function codecsOf(activations: string, gradients: string): Promise<CutCodecs> {
-  return { activations: await openCutCodec(activations, 2), gradients: await openCutCodec(gradients, 3) }
+  const evaluation = await openCodec(evaluationName(activations))
+  return { activations: await openCutCodec(activations, 2), gradients: await openCutCodec(gradients, 3), evaluation }
 }
 
 /** What may become of a step, beside that all goes well. */

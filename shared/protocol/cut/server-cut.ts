@@ -46,8 +46,10 @@ export class ServerCut {
    * @throws UserError MESSAGE_INVALID, also if it was asked for again before
    */
   read(message: Activations, lengths: Int32Array, shape: readonly number[]): CutRead | null {
-    if (message.rows.length === 0)
-      return { values: decodeTensor(this.codecs.activations, message.hidden, shape), rows: null, keep: () => {} }
+    if (message.rows.length === 0) {
+      const codec = message.purpose === 'evaluate' ? this.codecs.evaluation : this.codecs.activations
+      return { values: decodeTensor(codec, message.hidden, shape), rows: null, keep: () => {} }
+    }
     if (!this.form || message.purpose !== 'train') throw invalid('it names rows, and nobody is to remember them')
     const rows = decodeRows(message.rows, lengths, this.form)
     if (rows.version <= this.latest) throw invalid(`message ${rows.version} comes after message ${this.latest}`)
