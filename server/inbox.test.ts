@@ -18,7 +18,10 @@ const architecture = {
   ...gpt2.architecture(gpt2.parse({ model_type: 'gpt2', n_layer: 1, n_head: 1, n_embd: WIDTH, n_positions: 8, vocab_size: 10 })),
 }
 const NEAREST = { purpose: 'activations', random: null } as const
-const cut = new ServerCut({ activations: { ...FP32, history: null }, gradients: { ...FP32, history: null }, evaluation: FP32 }, cutMemory(0))
+const cut = new ServerCut(
+  { activations: { ...FP32, history: null }, gradients: { ...FP32, history: null }, evaluation: FP32 },
+  cutMemory(0),
+)
 const rules = { architecture, maxRows: 2, cut }
 
 /** Two rows of 2 and 3 tokens, of which the first of each predicts the next. */

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { startedPrograms, type Program } from '../testing/program.js'
 import { writeRandomModel } from '../testing/random-model.js'
 import { tcpProxy } from '../testing/tcp-proxy.js'
+import { ackFrameBytes } from '../../shared/protocol/frames.js'
 import { openWorkshop, type Workshop } from '../testing/workshop.js'
 
 // Two runs of processes in a test: it is not timed, this only ends one that hangs.
@@ -97,8 +98,8 @@ async function incomplete(home: string): Promise<number[]> {
   return Promise.all(names.map(async (name) => (await stat(join(weights, digest, name))).size))
 }
 
-/** What acknowledges 2 MB in chunks of 16 kB, at some 60 bytes each: the first block is then on its way, and far from through. */
-const MID_BLOCK_ACK_BYTES = 7500
+/** What acknowledges 2 MB in chunks of 16 kB: the first block is then on its way, and far from through. */
+const MID_BLOCK_ACK_BYTES = 122 * ackFrameBytes({ message: 1, chunks: 1 }, 'client')
 
 test('a client that is killed in mid-file goes on where it stopped, also with a server that was started again', async () => {
   await writeRandomModel(workshop.at('random'))
