@@ -1,7 +1,8 @@
 /**
  * @file Folders that appear whole or not at all.
  */
-import { readdir, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { renameSync } from 'node:fs'
+import { readdir, rm, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
 import { UserError } from '../errors.js'
 import { makeTemporaryFolder, removeAtExit, syncFolder, temporaryPath } from './atomic-file.node.js'
@@ -44,7 +45,9 @@ export async function writeNewFolder<Result>(folder: string, write: (temporary: 
     await syncFolder(temporary)
     // An empty folder goes first: Windows renames nothing onto a folder.
     await rmdir(target).catch(() => undefined)
-    await rename(temporary, target)
+    // At once: a process that ends while the thread pool renames would remove files of a folder that then gets its place.
+    renameSync(temporary, target)
+    release()
     await syncFolder(dirname(target))
     return result
   } catch (error) {

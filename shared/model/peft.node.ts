@@ -3,7 +3,8 @@
  *
  * Source: https://huggingface.co/docs/peft, "PEFT checkpoint format".
  */
-import { readFile, rename, rm, stat } from 'node:fs/promises'
+import { renameSync } from 'node:fs'
+import { readFile, rm, stat } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import { UserError, unreachable } from '../errors.js'
 import { f32, type F32Tensor, type NamedTensors } from '../tensor.js'
@@ -179,13 +180,10 @@ export async function writePeftAdapter(folder: string, adapter: PeftAdapterToWri
       await makeTemporaryFolder(temporary)
       await replaceFiles(temporary, files)
       await readBack(temporary, adapter, modules)
-      if (isThere) {
-        for (const name of files.keys()) await rename(join(temporary, name), join(target, name))
-        await syncFolder(target)
-      } else {
-        await rename(temporary, target)
-        await syncFolder(dirname(target))
-      }
+      // At once, so that a process that ends meanwhile removes nothing that then gets its place.
+      if (isThere) for (const name of files.keys()) renameSync(join(temporary, name), join(target, name))
+      else renameSync(temporary, target)
+      await syncFolder(isThere ? target : dirname(target))
     } finally {
       await rm(temporary, { recursive: true, force: true })
       release()
