@@ -6,23 +6,19 @@ import { newGraph } from '../../graph/ops/index.js'
 import { f32 } from '../../tensor.js'
 import { workerUrl } from '../../worker-url.node.js'
 import { memoryWeights } from '../weights.js'
-import { WorkerLane } from './lane.node.js'
-import { onnxBackend } from './onnx.node.js'
-import type { WorkerSetup } from './worker-messages.js'
+import { onnxBackend, onnxLane } from './onnx.node.js'
+import type { WorkerSetup } from './worker-setup.js'
 
 const SETUP: WorkerSetup = { engine: 'onnxruntime-node', threads: 1, spinning: false, profile: null, traced: false }
 const NO_MODEL = {
   type: 'compile',
   program: 1,
-  bytes: new Uint8Array([1, 2, 3]),
-  folder: null,
-  prepack: false,
-  keepsMemory: false,
+  model: { bytes: new Uint8Array([1, 2, 3]), folder: null, prepack: false, keepsMemory: false },
 } as const
 
 describe('a lane', () => {
   test('says how to get an engine that is not installed', async () => {
-    const lane = new WorkerLane(0, { ...SETUP, engine: 'onnxruntime-nowhere' })
+    const lane = onnxLane(0, { ...SETUP, engine: 'onnxruntime-nowhere' })
     await expect(lane.call(NO_MODEL)).rejects.toMatchObject({
       code: 'ENGINE_UNAVAILABLE',
       why: expect.stringContaining('onnxruntime-nowhere') as string,
@@ -32,7 +28,7 @@ describe('a lane', () => {
   })
 
   test('rejects a call that the runtime refuses, and goes on', async () => {
-    const lane = new WorkerLane(0, SETUP)
+    const lane = onnxLane(0, SETUP)
     await expect(lane.call(NO_MODEL)).rejects.toThrow(/protobuf parsing failed/i)
     await expect(lane.call({ type: 'release', ids: [7] })).rejects.toThrow('handle 7 was released')
     await expect(lane.call({ type: 'release', ids: [] })).resolves.toBeDefined()
@@ -42,7 +38,7 @@ describe('a lane', () => {
 
   test('rejects pending and later calls when its worker dies', async () => {
     // The module that it loads as its engine ends the thread.
-    const lane = new WorkerLane(3, { ...SETUP, engine: 'data:text/javascript,process.exit(9)' })
+    const lane = onnxLane(3, { ...SETUP, engine: 'data:text/javascript,process.exit(9)' })
     await expect(lane.call(NO_MODEL)).rejects.toThrow('the ONNX Runtime worker of lane 3 ended with code 9')
     await expect(lane.call(NO_MODEL)).rejects.toThrow('the ONNX Runtime worker of lane 3 ended with code 9')
     await lane.close()
