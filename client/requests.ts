@@ -34,6 +34,8 @@ export class Requests implements Exchange, Stopwatch {
   private latest = 0
   private running = 0
   private seconds: Seconds = { compute: 0, wait: 0, network: 0 }
+  /** Whether activations are offered before they are sent: the server says so where it has no room for those of all. */
+  asksFirst = false
   private readonly linkTrace: LinkTrace
 
   /** @param name the client's, for the trace. */
@@ -119,6 +121,7 @@ export class Requests implements Exchange, Stopwatch {
   ): Promise<Reply> {
     this.checkCurrent()
     this.checkDropped(message)
+    if (this.asksFirst) await this.askForRoom(message)
     // Listening begins before sending: the answer may come while the last chunk is being acknowledged.
     const reply = this.mail.next((answer) => answersRequest(answer, types, message) || dropsStep(answer, message))
     reply.catch(() => {})
@@ -128,6 +131,15 @@ export class Requests implements Exchange, Stopwatch {
     const answer = await this.timed('wait', () => traced(this.trace, this.name, `wait for ${types[0]}`, () => reply))
     if (answer.type === 'dropped') throw new StepDropped(answer)
     return answer as Reply
+  }
+
+  private async askForRoom(message: Activations): Promise<void> {
+    const { purpose, round, attempt, step, micro } = message
+    const answer = this.mail.next((given) => answersRequest(given, ['grant'], message) || dropsStep(given, message))
+    answer.catch(() => {})
+    await this.send({ type: 'offer', round, attempt, step, micro, purpose, tokens: message.hidden.shape[0] })
+    const given = await this.timed('wait', () => traced(this.trace, this.name, 'wait for room', () => answer))
+    if (given.type === 'dropped') throw new StepDropped(given)
   }
 
   private checkDropped({ purpose, round, attempt, step }: Activations): void {

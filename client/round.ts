@@ -52,6 +52,7 @@ export async function makeRound(context: RoundContext, start: MessageOf<'round-s
   const { client, config, data, worker, requests, trace } = context
   const { round, attempt, steps } = start
   const seconds = requests.startRound()
+  requests.asksFirst = start.ask_first
   const adapter = inOrder(decodeTensors(start.adapter), worker.adapterNames)
   const optimizer = createOptimizer(config.train, await startMoments(context, start))
   const preparation = new Preparation((step) => data.localStep(round, step, steps), steps, trace, client)
@@ -93,6 +94,7 @@ export async function makeEvaluation(context: RoundContext, message: MessageOf<'
   const { data, worker, requests } = context
   const { round, attempt, max_batches } = message
   const adapter = inOrder(decodeTensors(message.adapter), worker.adapterNames)
+  requests.asksFirst = message.ask_first
   const sums = { nll: 0, tokens: 0, bytes: 0, rows: 0 }
   let step = 0
   for (const { batch, bytes, rows } of data.evaluation(max_batches)) {

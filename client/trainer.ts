@@ -115,6 +115,7 @@ class Trainer {
         return this.over.reject(new UserError(message.error))
       case 'gradients':
       case 'resync':
+      case 'grant':
       case 'loss':
       case 'model-files':
       case 'file-piece':

@@ -106,7 +106,7 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     gradient_codec: 'How gradients are packed.',
     codec_cache_bytes: 'What codecs that remember rows may hold of each client in each direction, on each end.',
     max_chunk_bytes: 'Larger messages go in chunks of this size.',
-    max_inflight_bytes: 'The largest message, and what may be under way at once on one connection.',
+    max_inflight_bytes: 'The largest message, and how much of the activations of all clients together, as float32, the server has at a time: the rest waits at the clients.',
     tls: 'Nothing yet.',
     token_file: 'A file with the token that a client must show.',
   },

@@ -5,6 +5,7 @@ import { UserError, unreachable } from '../shared/errors.js'
 import type { ServerLink } from '../shared/protocol/link.js'
 import type { ClientMessage, MessageOf } from '../shared/protocol/messages.js'
 import type { ClientAdapters } from './client-adapters.js'
+import type { Inflight } from './inflight.js'
 import type { ModelDesk } from './model-desk.js'
 import { invalid } from './invalid.js'
 import type { RunObserver } from './observer.js'
@@ -19,6 +20,7 @@ export interface ClientMessagesOptions {
   readonly settings: RoundSettings
   readonly roster: Roster
   readonly engine: StepEngine
+  readonly inflight: Inflight
   readonly adapters: ClientAdapters
   readonly records: RoundRecords
   readonly rounds: RoundRunner
@@ -45,6 +47,8 @@ export class ClientMessages {
       case 'model-request':
       case 'file-request':
         return this.askDesk(client, message)
+      case 'offer':
+        return this.offer(client, message)
       case 'activations':
         return this.activations(client, message)
       case 'step':
@@ -92,8 +96,18 @@ export class ClientMessages {
     rounds.dispatch({ type: 'ready', client, counts })
   }
 
+  /** One that is not awaited is late: the client has been or will be told. */
+  private offer(client: ClientId, message: MessageOf<'offer'>): void {
+    const { settings, inflight, rounds } = this.options
+    if (!settings.remoteSteps) throw invalid('an offer of activations, in a run where clients hold the whole model')
+    const { state } = rounds
+    const place = { ...message, client }
+    if (message.purpose === 'train' ? isAwaited(settings, state, place) : isEvaluationAwaited(state, place))
+      inflight.offer(client, message, message.tokens)
+  }
+
   private activations(client: ClientId, message: MessageOf<'activations'>): void {
-    const { settings, roster, engine, rounds, onUnusable } = this.options
+    const { settings, roster, engine, inflight, rounds, onUnusable } = this.options
     if (!settings.remoteSteps) throw invalid('activations, in a run where clients hold the whole model')
     const { state } = rounds
     const request = requestKey(message)
@@ -101,6 +115,7 @@ export class ClientMessages {
     // What is not awaited is late, a repeat of what is being worked on, or of a step that was dropped: the client has been or will be told.
     if (message.purpose === 'train') {
       if (!isAwaited(settings, state, { ...message, client })) return
+      inflight.check(client, message, tokensOf(message))
       if (engine.take(client, message)) return rounds.dispatch({ ...message, client })
       const { round, attempt, step, micro } = message
       return roster.send(client, { type: 'resync', round, attempt, step, micro })
@@ -110,12 +125,17 @@ export class ClientMessages {
     if (asked === request) return
     // One batch at a time: a queue of them would fill the server's memory.
     if (asked?.startsWith(requestPrefix(message))) throw invalid('a held-out batch before it had the answer to the last one')
+    inflight.check(client, message, tokensOf(message))
     roster.begin(client, request)
     const link = roster.linkOf(client)
-    engine.evaluate(client, message).then(
-      (reply) => roster.linkOf(client) === link && roster.answer(client, request, reply),
-      (error: unknown) => onUnusable(client, link, error),
-    )
+    const answered = engine.evaluate(client, message)
+    inflight.computing(client, message)
+    answered
+      .then(
+        (reply) => roster.linkOf(client) === link && roster.answer(client, request, reply),
+        (error: unknown) => onUnusable(client, link, error),
+      )
+      .finally(() => inflight.release(client, message))
   }
 
   private isNewReport(client: ClientId, report: MessageOf<'step'>): boolean {
@@ -141,6 +161,11 @@ export class ClientMessages {
     observer.event({ event: 'step-skipped', client, round, step, reason: 'no scored token' })
     rounds.dispatch({ type: 'skipped', client, round, attempt, step })
   }
+}
+
+/** As its tensor says; whether its rows come to as many is checked when they are read. */
+function tokensOf({ hidden }: MessageOf<'activations'>): number {
+  return hidden.shape[0] ?? 0
 }
 
 /** Steps that a client makes alone are taken as it tells them, each once and in order. */

@@ -18,6 +18,7 @@ import { createOptimizer } from '../shared/train/optimizers.js'
 import { Admission } from './admission.js'
 import { Aggregation } from './aggregation.js'
 import type { ClientAdapters } from './client-adapters.js'
+import { Inflight, inflightLimits } from './inflight.js'
 import { invalid } from './invalid.js'
 import { guardedObserver, systemClock, type Clock, type RunObserver } from './observer.js'
 import { ClientMessages } from './client-messages.js'
@@ -25,6 +26,7 @@ import { ModelDesk } from './model-desk.js'
 import { OwnAdapters } from './own-adapters.js'
 import { RoundRecords } from './round-records.js'
 import { internalError, RoundRunner } from './round-runner.js'
+import { turnsOf } from './round-queries.js'
 import { roundSettings } from './round-settings.js'
 import type { ClientId } from './round-state.js'
 import { farewell, Roster } from './roster.js'
@@ -60,6 +62,7 @@ export class EdgeServer {
   private readonly observer: RunObserver
   private readonly roster: Roster
   private readonly engine: StepEngine
+  private readonly inflight: Inflight
   private readonly adapters: ClientAdapters
   private readonly records: RoundRecords
   private readonly rounds: RoundRunner
@@ -87,10 +90,16 @@ export class EdgeServer {
         ? new OwnAdapters(clients, config.federation.optimizer_state)
         : new Aggregation(clients, strategy, config.federation, config.train.seed)
     this.records = new RoundRecords(config, strategy.name, this.observer, clock)
+    this.inflight = new Inflight({
+      ...inflightLimits(config, architecture),
+      turns: () => turnsOf(settings, this.rounds.state),
+      grant: (client, { round, attempt, step, micro }) => this.roster.send(client, { type: 'grant', round, attempt, step, micro }),
+    })
     const parts = {
       settings,
       roster: this.roster,
       engine: this.engine,
+      inflight: this.inflight,
       adapters: this.adapters,
       records: this.records,
       observer: this.observer,
@@ -250,6 +259,7 @@ export class EdgeServer {
   private lose(client: ClientId, reason: string): void {
     if (!this.roster.remove(client)) return
     this.engine.forget(client)
+    this.inflight.forget(client)
     this.observer.event({ event: 'leave', client, round: this.round, reason })
     this.rounds.dispatch({ type: 'lost', client, reason })
   }

@@ -5,7 +5,7 @@ import type { Activity } from './observer.js'
 import { unreachable } from '../shared/errors.js'
 import { compareCodeUnits } from '../shared/compare.js'
 import type { ClientId, Member, Participant, RoundSettings, RoundState } from './round-state.js'
-import { owesMicroBatch, owesStep } from './round-steps.js'
+import { owesMicroBatch, owesStep, turn } from './round-steps.js'
 
 interface InRound {
   readonly client: ClientId
@@ -60,6 +60,21 @@ export function isAdapterAwaited(settings: RoundSettings, state: RoundState, upd
 /** Whether the client was asked to evaluate and has not answered. */
 export function isEvaluationAwaited(state: RoundState, answer: InRound): boolean {
   return state.phase.kind === 'evaluating' && isCurrent(state, answer) && state.phase.waiting.includes(answer.client)
+}
+
+/**
+ * How soon a client's next micro-batch meets the top: as it comes; if it is the first to come (sequential, in order of arrival); or only after others that
+ * are awaited.
+ */
+export type Turn = 'now' | 'open' | 'later'
+
+/** The turn of each client, as things are. */
+export function turnsOf(settings: RoundSettings, { phase }: RoundState): (client: ClientId) => Turn {
+  if (phase.kind !== 'training' || settings.top === 'replicated') return () => 'now'
+  const isInOpenStep = (client: ClientId): boolean => phase.participants.get(client)?.step === phase.step
+  if (settings.top === 'joint') return (client) => (isInOpenStep(client) ? 'now' : 'later')
+  const whose = turn({ settings }, phase)
+  return (client) => (client === whose ? 'now' : whose === null && isInOpenStep(client) ? 'open' : 'later')
 }
 
 /** Local steps that a client with so many training rows makes in a round: ceil(rows / rows of a step) * epochs, or the fixed number. */

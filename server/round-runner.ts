@@ -14,6 +14,7 @@ import type { Clock, RunObserver } from './observer.js'
 import type { RoundRecords } from './round-records.js'
 import type { ClientId, RoundEffect, RoundEvent, RoundSettings, RoundState, Selection } from './round-state.js'
 import { activityOf } from './round-queries.js'
+import type { Inflight } from './inflight.js'
 import { advanceRounds, initialRounds } from './round.js'
 import { requestKey, type Roster } from './roster.js'
 import type { StepEngine } from './step-engine.js'
@@ -27,6 +28,7 @@ export interface RoundRunnerOptions {
   readonly roster: Roster
   readonly engine: StepEngine
   readonly top: TopTrainer | null
+  readonly inflight: Inflight
   readonly adapters: ClientAdapters
   readonly records: RoundRecords
   /** Does not throw. */
@@ -154,6 +156,7 @@ export class RoundRunner {
     this.current = state
     // A round that is over is the one before: the machine may have begun the next.
     for (const effect of effects) if (!this.ended) this.carryOut(effect, isOfRoundBefore(effect) ? before : state)
+    if (!this.ended) this.options.inflight.grantWhatFits()
     this.tellActivity()
   }
 
@@ -167,10 +170,11 @@ export class RoundRunner {
   }
 
   private carryOut(effect: RoundEffect, { round, attempt }: RoundState): void {
-    const { config, roster, engine, adapters, records, observer, clock } = this.options
+    const { config, roster, engine, inflight, adapters, records, observer, clock } = this.options
     switch (effect.type) {
       case 'evaluate': {
         records.startEvaluation(round)
+        const ask_first = inflight.begin(this.options.settings.remoteSteps ? effect.clients.length : 0)
         for (const client of effect.clients)
           roster.send(client, {
             type: 'evaluate',
@@ -178,6 +182,7 @@ export class RoundRunner {
             attempt,
             adapter: adapters.codedOf(client),
             max_batches: config.eval.max_eval_batches,
+            ask_first,
           })
         return
       }
@@ -188,10 +193,15 @@ export class RoundRunner {
       case 'compute': {
         const place = { client: effect.client, round, attempt, step: effect.step, micro: effect.micro }
         const link = roster.linkOf(effect.client)
-        engine.compute(place).then(
-          (isDone) => isDone && this.dispatch({ type: 'computed', ...place }),
-          (error: unknown) => this.options.onUnusable(effect.client, link, error),
-        )
+        const batch = { purpose: 'train' as const, ...place }
+        inflight.computing(effect.client, batch)
+        engine
+          .compute(place)
+          .then(
+            (isDone) => isDone && this.dispatch({ type: 'computed', ...place }),
+            (error: unknown) => this.options.onUnusable(effect.client, link, error),
+          )
+          .finally(() => inflight.release(effect.client, batch))
         return
       }
       case 'reply': {
@@ -200,9 +210,11 @@ export class RoundRunner {
         return roster.answer(client, requestKey({ purpose: 'train', ...reply }), reply)
       }
       case 'discard':
+        inflight.forget(effect.client, effect.step)
         return engine.discard(effect)
       case 'drop': {
         const { client, step, reason, next } = effect
+        inflight.forget(client, step)
         observer.event({ event: 'deadline', client, round, step, reason })
         return roster.send(client, { type: 'dropped', round, attempt, step, reason, next_step: next })
       }
@@ -236,13 +248,14 @@ export class RoundRunner {
   }
 
   private startRound(clients: readonly { readonly client: ClientId; readonly steps: number }[]): void {
-    const { config, roster, engine, top, adapters, records } = this.options
+    const { config, roster, engine, inflight, top, adapters, records } = this.options
     const { round, attempt, localSteps } = this.current
     const { num_rounds, step_deadline_s, round_deadline_s } = config.federation
     records.startRound()
     engine.startRound()
     adapters.startRound()
     top?.startRound(clients.map(({ client }) => client))
+    const ask_first = inflight.begin(this.options.settings.remoteSteps ? clients.length : 0)
     for (const { client, steps } of clients) {
       // Who trains for itself alone has a schedule as long as its own rounds, whoever else is there.
       const scheduled = config.split.topology === 'local' ? steps : localSteps
@@ -255,6 +268,7 @@ export class RoundRunner {
         position: (round - 1) * scheduled,
         positions: num_rounds * scheduled,
         deadlines: { step_s: step_deadline_s, round_s: round_deadline_s },
+        ask_first,
       })
     }
   }

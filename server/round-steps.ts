@@ -171,7 +171,7 @@ function mayMeetTop(run: Steps, phase: TrainingPhase, client: ClientId): boolean
 }
 
 /** Whose micro-batches the sequential top takes now; null under `order: arrival` while nobody has sent any. */
-function turn(run: Steps, phase: TrainingPhase): ClientId | null {
+export function turn(run: Pick<Steps, 'settings'>, phase: TrainingPhase): ClientId | null {
   const of = (id: ClientId): Participant => phase.participants.get(id)!
   const waiting = inOpenStep(phase)
   const begun = waiting.find((id) => of(id).issued > 0)

@@ -30,6 +30,8 @@ export interface WireSetting {
   readonly hiddenSize: number
   /** Whether clients send activations; else they hold the whole model. */
   readonly isSplit: boolean
+  /** Whether clients offer activations before they send them, because the server has no room for those of all. */
+  readonly asksFirst: { readonly training: boolean; readonly evaluation: boolean }
   /** Name and shape of every adapter tensor that clients hold. */
   readonly adapter: ReadonlyMap<string, readonly [number, number]>
 }
@@ -59,7 +61,7 @@ interface RoundSetting extends WireSetting {
 }
 
 function training(setting: RoundSetting, { round, steps }: RoundWork): Traffic[] {
-  const { config, isSplit } = setting
+  const { config, isSplit, asksFirst } = setting
   const { local_steps, num_rounds, step_deadline_s, round_deadline_s } = config.federation
   const place = { round, attempt: 0 }
   const positions = num_rounds * (local_steps ?? steps.length)
@@ -74,6 +76,7 @@ function training(setting: RoundSetting, { round, steps }: RoundWork): Traffic[]
     position: (round - 1) * steps.length,
     positions,
     deadlines: { step_s: step_deadline_s, round_s: round_deadline_s },
+    ask_first: asksFirst.training,
   })
   const end = (lengths: Lengths): MessageOf<'adapter'> => ({
     type: 'adapter',
@@ -96,6 +99,7 @@ function training(setting: RoundSetting, { round, steps }: RoundWork): Traffic[]
       }))
       if (!isSplit || !isMade) return [report]
       const exchanged = micros.flatMap((size, micro) => [
+        ...(asksFirst.training ? offered(setting, size, { ...place, step, micro }, 'train') : []),
         activations(setting, size, { ...place, step, micro }, 'train', tokens),
         counted(setting, 'server', (lengths) => ({
           ...{ type: 'gradients' as const, ...place, step, micro, nll: A_NUMBER, tokens: size.scored },
@@ -114,12 +118,14 @@ function evaluation(setting: RoundSetting, { round, evaluation: batches }: Round
   const place = { round, attempt: 0 }
   const sum = (key: keyof BatchSize): number => batches.reduce((total, size) => total + size[key], 0)
   const exchanged = batches.flatMap((size, step) => [
+    ...(setting.asksFirst.evaluation ? offered(setting, size, { ...place, step, micro: 0 }, 'evaluate') : []),
     activations(setting, size, { ...place, step, micro: 0 }, 'evaluate', size.scored),
     counted(setting, 'server', () => ({ type: 'loss' as const, ...place, step, micro: 0, nll: A_NUMBER, tokens: size.scored })),
   ])
   return [
     counted(setting, 'server', (lengths) => ({
       ...{ type: 'evaluate' as const, ...place, max_batches: setting.config.eval.max_eval_batches },
+      ask_first: setting.asksFirst.evaluation,
       adapter: adapterOf(setting, lengths),
     })),
     ...(setting.isSplit ? exchanged : []),
@@ -146,6 +152,13 @@ interface Request {
   readonly attempt: number
   readonly step: number
   readonly micro: number
+}
+
+function offered(setting: RoundSetting, { tokens }: MicroBatch, request: Request, purpose: 'train' | 'evaluate'): Traffic[] {
+  return [
+    counted(setting, 'client', () => ({ type: 'offer' as const, ...request, purpose, tokens })),
+    counted(setting, 'server', () => ({ type: 'grant' as const, ...request })),
+  ]
 }
 
 function activations(

@@ -1,6 +1,7 @@
 /**
  * @file A plan: what a run would take, from its config, its model's config.json, and its rows if they are at hand. Pure.
  */
+import { inflightLimits, isRationed } from '../../server/inflight.js'
 import { clientCount, type Config } from '../../shared/config/schema.js'
 import { adapterShapes } from '../../shared/model/adapter.js'
 import { checkConfigFits } from '../../shared/model/fit.js'
@@ -78,7 +79,13 @@ export function makePlan(input: PlanInput): Plan {
 
   const works = worksOf(input)
   const counted = countedRounds(config, works)
-  const wire: WireSetting = { config, hiddenSize: model.architecture.hiddenSize, isSplit: cut !== null, adapter: ofClients }
+  const wire: WireSetting = {
+    config,
+    hiddenSize: model.architecture.hiddenSize,
+    isSplit: cut !== null,
+    asksFirst: cut === null ? { training: false, evaluation: false } : asksFirst(config, model),
+    adapter: ofClients,
+  }
   const compute: Compute = computeOf(cut === null ? null : bottomGraphs(stage, cut), topGraphs(stage, cut), lora.ranks)
   const rounds = counted.map((round) => planRound(input, works, round, wire, compute))
   const training = rounds.filter(({ round }) => round > 0)
@@ -162,10 +169,9 @@ function planRound(
   compute: Compute,
 ): RoundPlan {
   const clients = clientCount(config)
-  const { fraction_train, fraction_evaluate, min_train_clients, min_replies, num_rounds } = config.federation
-  // As fedavg selects; who it selects is left to chance, so what is known of some clients stands for all.
-  const trains = Math.min(clients, Math.max(min_train_clients, min_replies, Math.floor(fraction_train * clients)))
-  const evaluates = fraction_evaluate === 0 ? 0 : Math.max(1, Math.floor(fraction_evaluate * clients))
+  const { num_rounds } = config.federation
+  // Who is selected is left to chance, so what is known of some clients stands for all.
+  const { trains, evaluates } = selectedClients(config)
   const lines: Traffic[] = []
   const flops: RoundFlops[] = []
   works.forEach((work, index) => {
@@ -188,6 +194,22 @@ function planRound(
     lines.push(...sumTraffic(ends, clients / works.length))
   })
   return { round, traffic: sumTraffic(lines), flops: meanFlops(flops, 1) }
+}
+
+/** How many clients train in a round, and how many evaluate, as fedavg selects. */
+function selectedClients(config: Config): { readonly trains: number; readonly evaluates: number } {
+  const clients = clientCount(config)
+  const { fraction_train, fraction_evaluate, min_train_clients, min_replies } = config.federation
+  return {
+    trains: Math.min(clients, Math.max(min_train_clients, min_replies, Math.floor(fraction_train * clients))),
+    evaluates: fraction_evaluate === 0 ? 0 : Math.max(1, Math.floor(fraction_evaluate * clients)),
+  }
+}
+
+function asksFirst(config: Config, { architecture }: PlannedModel): WireSetting['asksFirst'] {
+  const limits = inflightLimits(config, architecture)
+  const { trains, evaluates } = selectedClients(config)
+  return { training: isRationed(limits, trains), evaluation: isRationed(limits, evaluates) }
 }
 
 function joinFacts({ config, model, software }: Omit<PlanInput, 'rows'>, index: number) {

@@ -3,6 +3,8 @@
  * between clients, and accidents in between. A watcher sees every event and effect.
  */
 import type { ClientId, Member, RoundEffect, RoundEvent, RoundSettings, RoundState, Selection } from '../round-state.js'
+import { Inflight, type InflightLimits, type OfferedBatch } from '../inflight.js'
+import { isAwaited, turnsOf } from '../round-queries.js'
 import { advanceRounds, initialRounds } from '../round.js'
 
 /** Random numbers that end: after the last one all is 0, and no more accidents happen. */
@@ -34,12 +36,20 @@ export interface SimulationOptions {
   skips(client: ClientId, round: number, step: number): boolean
   readonly tape: Tape
   readonly watcher: Watcher
+  /** Where clients offer their micro-batches before they send them: for how much there is room, and how large each is. */
+  readonly inflight?: InflightLimits & { tokensOf(client: ClientId, round: number, step: number, micro: number): number }
   /** After how many moves the run is asked to stop; never, unless given. */
   readonly stopAfter?: number
 }
 
 type ToClient =
-  Extract<RoundEffect, { type: 'reply' | 'drop' }> | { readonly type: 'start'; readonly steps: number } | { readonly type: 'evaluate' }
+  | Extract<RoundEffect, { type: 'reply' | 'drop' }>
+  | { readonly type: 'start'; readonly steps: number }
+  | { readonly type: 'evaluate' }
+  | { readonly type: 'grant'; readonly batch: OfferedBatch }
+
+type MicroPlace = Pick<OfferedBatch, 'round' | 'attempt' | 'step' | 'micro'> & { readonly client: ClientId }
+type ToServer = RoundEvent | ({ readonly type: 'offer' } & MicroPlace)
 
 interface Work {
   readonly round: number
@@ -52,7 +62,7 @@ interface Work {
 interface Client {
   isPresent: boolean
   work: Work | null
-  readonly up: RoundEvent[]
+  readonly up: ToServer[]
   readonly down: { readonly message: ToClient; readonly round: number; readonly attempt: number }[]
 }
 
@@ -61,6 +71,11 @@ const STRANGER = 'stranger'
 
 export class SimulatedRun {
   state: RoundState = initialRounds()
+  /** The most that was granted at once, bytes. */
+  mostHeld = 0
+  /** What was granted while the room was not enough for all. */
+  waited = 0
+  private readonly inflight: Inflight | null = null
   private readonly clients: Map<ClientId, Client>
   private readonly engine: RoundEvent[] = []
   private readonly timers: RoundEvent[] = []
@@ -68,6 +83,16 @@ export class SimulatedRun {
 
   constructor(private readonly options: SimulationOptions) {
     this.clients = new Map([...options.counts.keys()].map((id) => [id, { isPresent: false, work: null, up: [], down: [] }]))
+    if (options.inflight)
+      this.inflight = new Inflight({
+        ...options.inflight,
+        turns: () => turnsOf(options.settings, this.state),
+        grant: (id, batch) => {
+          const { round, attempt } = batch
+          this.clients.get(id)!.down.push({ message: { type: 'grant', batch }, round, attempt })
+          this.mostHeld = Math.max(this.mostHeld, this.inflight!.heldBytes)
+        },
+      })
   }
 
   /** Lets everybody join, and goes on until nothing is under way any more. */
@@ -161,13 +186,36 @@ export class SimulatedRun {
   private deliver(): boolean {
     const moves: (() => void)[] = []
     for (const [id, client] of this.clients) {
-      if (client.up.length > 0) moves.push(() => this.dispatch(this.remember(client.up.shift()!)))
+      if (client.up.length > 0) moves.push(() => this.take(client.up.shift()!))
       if (client.down.length > 0) moves.push(() => this.receive(id, client))
     }
-    if (this.engine.length > 0) moves.push(() => this.dispatch(this.engine.shift()!))
+    if (this.engine.length > 0) moves.push(() => this.work(this.engine.shift()!))
     if (moves.length === 0) return false
     moves[this.options.tape.below(moves.length)]()
     return true
+  }
+
+  /** As client-messages.ts does. */
+  private take(message: ToServer): void {
+    if (message.type !== 'offer') {
+      if (message.type === 'activations' && this.inflight && isAwaited(this.options.settings, this.state, message))
+        this.inflight.check(message.client, trainBatch(message), this.tokensOf(message))
+      return this.dispatch(this.remember(message))
+    }
+    if (!isAwaited(this.options.settings, this.state, message)) return
+    const before = this.inflight!.heldBytes
+    this.inflight!.offer(message.client, trainBatch(message), this.tokensOf(message))
+    if (this.inflight!.heldBytes === before) this.waited++
+  }
+
+  /** As round-runner.ts does. */
+  private work(event: RoundEvent): void {
+    this.dispatch(event)
+    if (event.type === 'computed') this.inflight?.release(event.client, trainBatch(event))
+  }
+
+  private tokensOf({ client, round, step, micro }: MicroPlace): number {
+    return this.options.inflight!.tokensOf(client, round, step, micro)
   }
 
   private remember(event: RoundEvent): RoundEvent {
@@ -185,6 +233,8 @@ export class SimulatedRun {
       watcher.effect(effect, effect.type === 'round-over' ? before : state)
       this.carryOut(effect)
     }
+    if (event.type === 'lost' || event.type === 'joined') this.inflight?.forget(event.client)
+    this.inflight?.grantWhatFits()
   }
 
   private carryOut(effect: RoundEffect): void {
@@ -192,15 +242,22 @@ export class SimulatedRun {
     const send = (id: ClientId, message: ToClient): void => void this.clients.get(id)!.down.push({ message, round, attempt })
     switch (effect.type) {
       case 'start-round':
+        this.inflight?.begin(effect.clients.length)
         for (const { client, steps } of effect.clients) send(client, { type: 'start', steps })
         return
       case 'evaluate':
+        this.inflight?.begin(effect.clients.length)
         for (const client of effect.clients) send(client, { type: 'evaluate' })
         return
-      case 'reply':
+      case 'discard':
+        return this.inflight?.forget(effect.client, effect.step)
       case 'drop':
+        this.inflight?.forget(effect.client, effect.step)
+        return send(effect.client, effect)
+      case 'reply':
         return send(effect.client, effect)
       case 'compute':
+        this.inflight?.computing(effect.client, trainBatch({ ...effect, round, attempt }))
         this.engine.push(this.remember({ ...effect, type: 'computed', round, attempt }))
         return
       case 'merge':
@@ -225,6 +282,13 @@ export class SimulatedRun {
       case 'start':
         client.work = { round, attempt, steps: message.steps, step: 0, micro: 0 }
         return this.act(id, client)
+      case 'grant': {
+        const { batch } = message
+        const isMine = work?.round === batch.round && work.attempt === batch.attempt
+        if (!isMine || work.step !== batch.step || work.micro !== batch.micro) return
+        client.up.push({ type: 'activations', client: id, ...batch })
+        return
+      }
       case 'reply':
         if (work?.step !== message.step || work.micro !== message.micro) return
         if (++work.micro === this.options.settings.accumulation) Object.assign(work, { step: work.step + 1, micro: 0 })
@@ -243,7 +307,12 @@ export class SimulatedRun {
     if (!settings.remoteSteps) work.step = work.steps
     for (; work.step < work.steps && skips(id, round, work.step); work.step++)
       client.up.push({ type: 'skipped', client: id, round, attempt, step: work.step })
-    if (work.step < work.steps) client.up.push({ type: 'activations', client: id, round, attempt, step: work.step, micro: work.micro })
+    const type = this.inflight ? 'offer' : 'activations'
+    if (work.step < work.steps) client.up.push({ type, client: id, round, attempt, step: work.step, micro: work.micro })
     else client.up.push({ type: 'adapter', client: id, round, attempt })
   }
+}
+
+function trainBatch({ round, attempt, step, micro }: Omit<MicroPlace, 'client'>): OfferedBatch {
+  return { purpose: 'train', round, attempt, step, micro }
 }

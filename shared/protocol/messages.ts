@@ -2,8 +2,8 @@
  * @file Every message between a client and the edge server: the schema is the type, and lists all that leaves either machine.
  *
  * Order of a run: hello -> welcome | refused; ready; then per round: round-start, (activations -> gradients | dropped | resync, step)*,
- * adapter, evaluate -> (activations -> loss)*, evaluation, round-end; last: finish. `heartbeat` runs beside it all. A client that lacks the
- * model asks for it after welcome: model-request -> model-files; (file-request -> file-piece)*.
+ * adapter, evaluate -> (activations -> loss)*, evaluation, round-end; last: finish. `heartbeat` runs beside it all. Where room is short, activations are
+ * offered first: offer -> grant | dropped. A client that lacks the model asks for it after welcome: model-request -> model-files; (file-request -> file-piece)*.
  */
 import { z } from 'zod'
 import { ClientConfig } from '../config/schema.js'
@@ -12,7 +12,7 @@ import { MAX_PIECE_BYTES, ModelFileName } from '../model/model-files.js'
 import { MOST_NAME_CHARACTERS } from './codec/name.js'
 
 /** Both ends compare this on connect; a change to any message below raises it. */
-export const PROTOCOL_VERSION = 4
+export const PROTOCOL_VERSION = 5
 
 /** Names files and folders, so it holds nothing that their names could not on any system: on Windows no final dot, and no name of a device. */
 export const ClientId = z
@@ -145,7 +145,21 @@ export const RoundStart = z.object({
   position: Count,
   positions: z.int().positive(),
   deadlines: z.object({ step_s: z.number().nullable(), round_s: z.number().nullable() }),
+  /** Whether activations of this round are offered before they are sent. */
+  ask_first: z.boolean(),
 })
+
+/** Client to server: it has activations to send, and does so once they are granted. */
+export const Offer = z.object({
+  type: z.literal('offer'),
+  ...request,
+  purpose: z.enum(['train', 'evaluate']),
+  tokens: z.int().positive(), // real ones, of all rows
+})
+export type Offer = z.infer<typeof Offer>
+
+/** Server to client: there is room for what was offered. */
+export const Grant = z.object({ type: z.literal('grant'), ...request })
 
 /** Client to server, once per micro-batch: the smashed activations of the real tokens, and what they are to predict. */
 export const Activations = z.object({
@@ -222,6 +236,8 @@ export const Evaluate = z.object({
   ...inRound,
   adapter: TensorMap,
   max_batches: z.int().positive().nullable(),
+  /** As in round-start. */
+  ask_first: z.boolean(),
 })
 
 /** Server to client: the answer to activations whose purpose is `evaluate`. Sums over the batch, nats. */
@@ -253,6 +269,7 @@ export const ClientMessage = z.discriminatedUnion('type', [
   Evaluation,
   Heartbeat,
   ErrorMessage,
+  Offer,
 ])
 export type ClientMessage = z.infer<typeof ClientMessage>
 
@@ -271,6 +288,7 @@ export const ServerMessage = z.discriminatedUnion('type', [
   Heartbeat,
   ErrorMessage,
   Resync,
+  Grant,
 ])
 export type ServerMessage = z.infer<typeof ServerMessage>
 

@@ -29,6 +29,7 @@ const fromClients: { [Type in ClientMessage['type']]: Extract<ClientMessage, { t
   evaluation: { type: 'evaluation', ...inRound, nll: null, tokens: 1, bytes: 4, rows: 1 },
   heartbeat: { type: 'heartbeat' },
   error: { type: 'error', error: failure },
+  offer: { type: 'offer', ...inRound, step: 1, micro: 2, purpose: 'evaluate', tokens: 70 },
 }
 
 const fromServer: { [Type in ServerMessage['type']]: Extract<ServerMessage, { type: Type }> } = {
@@ -46,16 +47,18 @@ const fromServer: { [Type in ServerMessage['type']]: Extract<ServerMessage, { ty
   'round-start': {
     ...{ type: 'round-start', ...inRound, adapter: { a: tensor }, moments, keep_from: null, steps: 2, position: 0, positions: 4 },
     deadlines: { step_s: null, round_s: 1.5 },
+    ask_first: true,
   },
   gradients: { type: 'gradients', ...inRound, step: 1, micro: 0, hidden: tensor, rows: new Uint8Array(2), nll: 2.5, tokens: 1 },
   resync: { type: 'resync', ...inRound, step: 1, micro: 0 },
   dropped: sampleDropped(4),
   'round-end': { type: 'round-end', ...inRound, train_loss: 1, eval_loss: null },
-  evaluate: { type: 'evaluate', ...inRound, adapter: {}, max_batches: null },
+  evaluate: { type: 'evaluate', ...inRound, adapter: {}, max_batches: null, ask_first: false },
   loss: { type: 'loss', ...inRound, step: 0, micro: 0, nll: 1.5, tokens: 2 },
   finish: { type: 'finish', reason: 'done' },
   heartbeat: { type: 'heartbeat' },
   error: { type: 'error', error: failure },
+  grant: { type: 'grant', ...inRound, step: 1, micro: 2 },
 }
 
 describe('every message', () => {

@@ -14,11 +14,13 @@ describe('the kind of a message', () => {
     [sampleStep(0), 'control'],
     [sampleDropped(0), 'control'],
     [{ type: 'heartbeat' }, 'control'],
+    [{ type: 'offer', ...inRound, step: 0, micro: 0, purpose: 'train', tokens: 4 }, 'control'],
+    [{ type: 'grant', ...inRound, step: 0, micro: 0 }, 'control'],
     [sampleActivations(4), 'activations'],
     [{ ...sampleActivations(4), purpose: 'evaluate' }, 'evaluation'],
     [{ type: 'gradients', ...inRound, step: 0, micro: 0, hidden: tensor(8), rows: new Uint8Array(0), nll: 1, tokens: 1 }, 'gradients'],
     [{ type: 'loss', ...inRound, step: 0, micro: 0, nll: 1, tokens: 1 }, 'evaluation'],
-    [{ type: 'evaluate', ...inRound, adapter: { a: tensor(8) }, max_batches: null }, 'evaluation'],
+    [{ type: 'evaluate', ...inRound, adapter: { a: tensor(8) }, max_batches: null, ask_first: true }, 'evaluation'],
     [{ type: 'evaluation', ...inRound, nll: 1, tokens: 1, bytes: 1, rows: 1 }, 'evaluation'],
   ]
   test.each(messages.map(([message, kind]) => ({ message, kind, type: message.type })))('$type is $kind', ({ message, kind }) => {
