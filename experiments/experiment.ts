@@ -7,6 +7,7 @@ import { mkdtemp, writeFile } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import { serverShare, sharedEngine } from '../server/engine-share.js'
 import { doorOf, linkLimits } from '../server/door.js'
 import { concludeRun, hostRun, whenAborted, type HostedRun } from '../server/host.js'
 import { fullObserver, type RunObserver } from '../server/observer.js'
@@ -51,15 +52,17 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
   const inMemory = config.transport.kind === 'memory'
   const local = inMemory ? Math.min(cores, clientCount(config) + 1) : clientCount(config) + 1
   const threads = config.model.threads ?? Math.max(1, Math.floor(cores / local))
-  const serverThreads = config.model.threads ?? threadsByLane(config, cores, threads, local)
+  const ofServer = config.model.threads ?? cores
   const token = inMemory ? null : randomBytes(24).toString('hex')
   const hosted = await hostRun({
     config,
     argv,
     token,
     group,
-    threads: serverThreads,
-    lanes: inMemory ? local : 1,
+    share: ({ architecture }) =>
+      inMemory
+        ? sharedEngine(config, architecture, { threads: ofServer, lanes: local, each: threads })
+        : serverShare(config, architecture, ofServer),
     watcher: fullObserver(watcher),
     onDownload,
     signal,
@@ -75,15 +78,6 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
         : overSockets({ config, hosted, threads, trace }, token!, signal),
   )
   return runResult(hosted)
-}
-
-/**
- * Of the server's engine, and where links are memory that of the clients, too. The top is most of the work, and computes for one client after
- * the other while the others mostly wait for it: so it has all cores, and clients fill the gaps.
- */
-function threadsByLane({ transport, split }: Config, cores: number, share: number, lanes: number): number[] {
-  const top = split.topology === 'split' ? cores : share
-  return transport.kind === 'memory' ? [top, ...Array.from({ length: lanes - 1 }, () => share)] : [top]
 }
 
 interface Setup {

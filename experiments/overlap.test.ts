@@ -6,6 +6,7 @@ import { dataFromRows } from '../client/data.js'
 import { memoryMoments, helloOf, joinRun } from '../client/join.js'
 import { silentObserver } from '../server/observer.js'
 import { startServer } from '../server/start.js'
+import type { Backend } from '../shared/backend/backend.js'
 import { referenceBackend } from '../shared/backend/reference.js'
 import { memoryLinkPair } from '../shared/protocol/memory-link.js'
 import type { Trace } from '../shared/trace.js'
@@ -103,6 +104,32 @@ test('a client makes the batches of its next step after its activations are sent
   )
   expect(places).toEqual([...places].sort((a, b) => a - b))
   expect(told.filter((name) => name === 'prepare batches')).toHaveLength(2)
+})
+
+test('a top in two lanes computes the micro-batches of two clients at the same time, and gives the same bits as in one', async () => {
+  const config = smallConfig({ federation: { num_rounds: 1, num_clients: 2, local_steps: 2 } })
+  const inner = referenceBackend()
+  let [underWay, together] = [0, (): void => {}]
+  const twoAtOnce = new Promise<void>((resolve) => (together = resolve))
+  const compile: Backend['compile'] = async (graph, weights, options) => {
+    const program = await inner.compile(graph, weights, options)
+    if (options.name !== 'top-train') return program
+    return {
+      ...program,
+      async run(...given) {
+        if (++underWay === 2) together()
+        // The first waits for another, which one lane would never begin.
+        await twoAtOnce
+        const results = await program.run(...given)
+        underWay--
+        return results
+      },
+    }
+  }
+  const inTwo = await runTogether({ config, backend: { ...inner, compile }, topLanes: 2, data: smallData(2) })
+  const inOne = await runTogether({ config, backend: referenceBackend(), data: smallData(2) })
+  expect(inTwo.adapter).toEqual(inOne.adapter)
+  expect(inTwo.steps).toHaveLength(inOne.steps.length)
 })
 
 test('a trace changes no number of a run', async () => {

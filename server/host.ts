@@ -3,7 +3,7 @@
  */
 import type { Backend } from '../shared/backend/backend.js'
 import type { WeightStore } from '../shared/backend/weights.js'
-import { engineVersions, openBackend, type EngineOptions } from '../shared/backend/open.node.js'
+import { engineVersions, openBackend } from '../shared/backend/open.node.js'
 import type { Config } from '../shared/config/schema.js'
 import { isOwnModule } from '../shared/config/own-path.js'
 import { UserError } from '../shared/errors.js'
@@ -20,6 +20,7 @@ import { silentTrace, type Trace } from '../shared/trace.js'
 import type { CodeFile, RunGroup, Summary } from '../shared/run-records.js'
 import { compareCodeUnits } from '../shared/compare.js'
 import { bothObservers, silentObserver, type Activity, type RunObserver } from './observer.js'
+import type { EngineShare } from './engine-share.js'
 import { RunRecorder, type RunRecord } from './recorder.js'
 import { createRunDirectory, type RunDirectory, type RunFacts } from './run-directory.js'
 import { startServer, type StartedServer } from './start.js'
@@ -31,9 +32,8 @@ export interface HostOptions {
   readonly token: string | null
   /** Of a run that is one of several. */
   readonly group?: RunGroup | undefined
-  /** Threads and lanes of the server's engine, in whose lane 0 the top is. */
-  readonly threads: EngineOptions['threads']
-  readonly lanes: number
+  /** How the engine's work is divided. */
+  readonly share: (model: ModelFolder) => EngineShare
   /** Hears what is recorded too, for progress. */
   readonly watcher: RunObserver
   /** Ends the preparations, before there is a folder. */
@@ -67,8 +67,7 @@ export async function hostRun({
   argv,
   token,
   group,
-  threads,
-  lanes,
+  share,
   watcher,
   onDownload,
   signal,
@@ -96,7 +95,8 @@ export async function hostRun({
   const names = [...new Set([...sides.top, ...sides.bottom])].sort(compareCodeUnits)
   const weights = await model.weights(names, { precision: config.model.precision, signal })
   signal?.throwIfAborted()
-  const backend = openBackend(config.model.engine, { threads, lanes, trace })
+  const { topLanes, ...engine } = share(model)
+  const backend = openBackend(config.model.engine, { ...engine, trace })
   const files: { close(): void }[] = []
   const closeFiles = (): void => files.forEach((file) => file.close())
   let made: RunDirectory | null = null
@@ -143,6 +143,7 @@ export async function hostRun({
       weights,
       files: serveModel(model, async () => (config.model.precision === 'fp32' ? weights : model.weights(names))),
       backend,
+      topLanes,
       observer,
       token,
       strategy,

@@ -7,7 +7,9 @@ import type { Config } from '../shared/config/schema.js'
 import { initialAdapter } from '../shared/model/adapter.js'
 import { cutOfRun, loraOfRun, modelCardOf, type LoadedModel } from '../shared/model/loaded.js'
 import type { ServedModel } from '../shared/model/served.node.js'
+import { StageLanes } from '../shared/model/stage-lanes.js'
 import { openTop, type TopStage } from '../shared/model/stage.js'
+import { topInLanes } from '../shared/model/stages.js'
 import { openCutCodecs } from '../shared/protocol/codec/index.js'
 import type { NamedTensors } from '../shared/tensor.js'
 import type { Trace } from '../shared/trace.js'
@@ -25,6 +27,8 @@ export interface ServerSetup {
   /** The model's files, for clients that lack them; without it they are refused. */
   readonly files?: ServedModel
   readonly backend: Backend
+  /** The backend's first lanes, in each of which the top computes one micro-batch at a time. */
+  readonly topLanes?: number
   readonly observer: RunObserver
   readonly token: string | null
   /** In place of the one that the config names. */
@@ -49,18 +53,25 @@ export async function startServer(setup: ServerSetup): Promise<StartedServer> {
   const stage: TopStage | null =
     layer === null
       ? null
-      : await openTop(
-          {
+      : await topInLanes(
+          new StageLanes(
             backend,
-            weights,
-            model: model.definition,
-            lora: lora.setting,
-            smoothing: config.train.label_smoothing_factor,
-            recomputeAll: config.train.gradient_checkpointing,
-            lane: 0,
-          },
-          layer,
-          { forSpeed: true },
+            Array.from({ length: setup.topLanes ?? 1 }, (_, lane) => lane),
+            (lane) =>
+              openTop(
+                {
+                  backend,
+                  weights,
+                  model: model.definition,
+                  lora: lora.setting,
+                  smoothing: config.train.label_smoothing_factor,
+                  recomputeAll: config.train.gradient_checkpointing,
+                  lane,
+                },
+                layer,
+                { forSpeed: true },
+              ),
+          ),
         )
   const { init_lora_weights: init } = config.lora
   const server = new EdgeServer({

@@ -1,5 +1,5 @@
 /**
- * @file Runs the top on what clients send: one queue for one engine, what is asked for first is computed first.
+ * @file Runs the top on what clients send, in as many places as it has: what is asked for first is begun first.
  */
 import type { Config } from '../shared/config/schema.js'
 import { unreachable } from '../shared/errors.js'
@@ -13,6 +13,7 @@ import type { MessageOf } from '../shared/protocol/messages.js'
 import { finiteOrNull } from '../shared/train/metrics.js'
 import { roundingStream } from '../shared/protocol/rounding.js'
 import { silentTrace, type EndSpan, type Trace } from '../shared/trace.js'
+import { Turns } from '../shared/turns.js'
 import { readActivations, type ReadBatch } from './inbox.js'
 import { invalid } from './invalid.js'
 import type { ClientId } from './round-state.js'
@@ -56,7 +57,7 @@ interface Waiting {
 }
 
 export class StepEngine {
-  private queue: Promise<void> = Promise.resolve()
+  private readonly turns: Turns
   private readonly waiting = new Map<string, Waiting>()
   private readonly answers = new Map<string, MessageOf<'gradients'>>()
   private readonly seen = new Map<string, StepSeen>()
@@ -68,6 +69,7 @@ export class StepEngine {
 
   constructor(private readonly options: StepEngineOptions) {
     this.trace = options.trace ?? silentTrace
+    this.turns = new Turns(options.top?.atOnce ?? 1)
   }
 
   /** Forgets what the last round left. */
@@ -203,7 +205,7 @@ export class StepEngine {
   }
 
   private enqueue<Result>(endWait: EndSpan, begin: () => EndSpan, work: () => Promise<Result>): Promise<Result> {
-    const result = this.queue.then(async () => {
+    return this.turns.take(async () => {
       endWait()
       const end = begin()
       try {
@@ -212,12 +214,6 @@ export class StepEngine {
         end()
       }
     })
-    // Whoever asked hears of an error; the next in the queue must not.
-    this.queue = result.then(
-      () => {},
-      () => {},
-    )
-    return result
   }
 }
 

@@ -9,6 +9,7 @@ const SGD = { optim: 'sgd', adam_beta1: 0.9, adam_beta2: 0.999, adam_epsilon: 1e
 
 /** A stage whose gradient of its one weight is the batch's first activation, so that steps can be worked out by hand. */
 const stage: TopStage = {
+  atOnce: 1,
   adapterNames: ['w'],
   async train({ hidden, targets }: TopBatch) {
     return {

@@ -68,6 +68,11 @@ export class TopTrainer {
     return this.shared.adapter
   }
 
+  /** Micro-batches, each of another client, that may be computed at the same time. */
+  get atOnce(): number {
+    return this.options.stage.atOnce
+  }
+
   /** Gives each client its copy. Only a replicated top has any. */
   startRound(clients: readonly ClientId[]): void {
     this.contributions.clear()

@@ -13,6 +13,7 @@ const TINY: RoundShape = {
   localSteps: 3,
   batch: 2,
   seq: 8,
+  precision: 'fp32',
   rank: 2,
   rounds: 2,
 }

@@ -4,6 +4,7 @@
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
+import { PRECISIONS, type Precision } from '../../shared/backend/weights.js'
 import { byteSize, defineCommand, integerFlag, wordFlag } from '../../shared/command-line/index.node.js'
 import { traceText } from '../run.js'
 import { inBenchFolder, type MeasuredRound } from './measured-run.js'
@@ -25,6 +26,7 @@ export interface RoundShape {
   readonly batch: number
   readonly seq: number
   readonly rank: number
+  readonly precision: Precision
   /** At least 2: the first is slower, since programs are compiled in it. */
   readonly rounds: number
 }
@@ -51,6 +53,7 @@ export const benchRoundCommand = defineCommand({
     '--batch <rows>': 'rows in a batch [4]',
     '--seq <tokens>': 'tokens in a row [256]',
     '--rank <r>': "rank of the adapter, on the family's default targets [8]",
+    '--precision <name>': 'of the frozen weights: fp32 or q8 [fp32]',
     '--rounds <count>': 'rounds; the median is of all but the first [4]',
     '--trace <file>': 'write a Chrome trace of the run, and tell how busy the engine was',
   },
@@ -64,6 +67,7 @@ export const benchRoundCommand = defineCommand({
     batch: integerFlag(1, 1024).default(4),
     seq: integerFlag(2, 1024).default(256),
     rank: integerFlag(1, 1024).default(8),
+    precision: wordFlag(PRECISIONS).default('fp32'),
     rounds: integerFlag(2, 1000).default(4),
     trace: z.string().min(1, 'a file').optional(),
   }),
@@ -111,14 +115,14 @@ export const benchRoundCommand = defineCommand({
  * @throws UserError what the run failed of, as CUT_OUT_OF_RANGE.
  */
 export function measureRounds(shape: RoundShape, onRound?: (done: number) => void, trace?: string): Promise<RoundTimes> {
-  const { model, topology, transport, cut, clients, localSteps, batch, seq, rank, rounds } = shape
+  const { model, topology, transport, cut, clients, localSteps, batch, seq, rank, precision, rounds } = shape
   return inBenchFolder(async (folder) => {
     await writeRandomModel(folder.path('model'), model)
     // Enough for batches of different rows; more would only take longer to tokenise.
     await writeRandomRows(folder.path('rows.jsonl'), clients * batch * Math.min(localSteps, 16), seq)
     return folder.run(
       {
-        model: { model_name_or_path: 'model' },
+        model: { model_name_or_path: 'model', precision },
         split: { topology, cut_layer: cut },
         lora: { r: rank, lora_alpha: 2 * rank },
         data: { path: 'rows.jsonl', partition: 'iid', max_length: seq, eval_fraction: 0 },

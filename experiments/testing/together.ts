@@ -18,6 +18,8 @@ import { overMemory, type Connect } from './links.js'
 export interface TogetherOptions {
   readonly config: Config
   readonly backend: Backend
+  /** In how many lanes the top is; 1 if absent. */
+  readonly topLanes?: number
   /** Of the frozen weights; float32 if absent. */
   readonly precision?: Precision
   /** Name of the golden model; GPT-2 if absent. */
@@ -49,6 +51,7 @@ export interface RunTogether {
 export async function runTogether({
   config,
   backend,
+  topLanes = 1,
   precision = 'fp32',
   golden = 'gpt2',
   data,
@@ -69,6 +72,7 @@ export async function runTogether({
     model,
     weights,
     backend,
+    topLanes,
     observer: {
       ...silentObserver,
       step(line) {

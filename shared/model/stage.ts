@@ -10,6 +10,7 @@ import type { Batch, Layout } from '../train/batch.js'
 import { dropoutMask, type MaskKey } from '../train/dropout.js'
 import { CUT_VALUE } from './cut.js'
 import { gradName, type ModelDefinition } from './graphs.js'
+import { isNarrow } from './narrow.js'
 import { ofModule, type PerModule } from './module-selection.js'
 import { bottomGraphs, topGraphs } from './stage-graphs.js'
 
@@ -70,6 +71,8 @@ export interface TopResult {
 
 export interface TopStage {
   readonly adapterNames: readonly string[]
+  /** Batches that it computes at the same time; more of them wait for each other. */
+  readonly atOnce: number
   /** @param normalizer scored tokens of the whole local step: the loss is the micro-batch's sum divided by it. */
   train(batch: TopBatch, normalizer: number, adapter: NamedTensors, key: MaskKey): Promise<TopResult>
   /** Summed plain nll of the scored tokens, nats. */
@@ -82,8 +85,9 @@ export async function openBottom(setting: StageSetting, layer: number): Promise<
   const { backend } = setting
   const { adapterNames, evaluation, ...parts } = bottomGraphs(setting, layer)
   const prepack = multipliesCodes(setting)
-  const forward = lazyProgram(setting, 'bottom-forward', parts.forward, { prepack })
-  const backward = lazyProgram(setting, 'bottom-backward', parts.backward, { prepack })
+  const keepsMemory = keepsWhatItUsed(setting)
+  const forward = lazyProgram(setting, 'bottom-forward', parts.forward, { prepack, keepsMemory })
+  const backward = lazyProgram(setting, 'bottom-backward', parts.backward, { prepack, keepsMemory })
   const evaluate = lazyProgram(setting, 'bottom-evaluate', evaluation)
   const backwardInputs = [...graphInputs(parts.backward).keys()]
   const discard = (pending: Pending): Promise<void> => backend.release(Object.values(pending.saved))
@@ -124,11 +128,15 @@ export async function openBottom(setting: StageSetting, layer: number): Promise<
  */
 export async function openTop(setting: StageSetting, layer: number | null, { forSpeed = false } = {}): Promise<TopStage> {
   const { adapterNames, training, evaluation } = topGraphs(setting, layer)
-  const train = lazyProgram(setting, 'top-train', training, { prepack: forSpeed || multipliesCodes(setting), keepsMemory: forSpeed })
+  const train = lazyProgram(setting, 'top-train', training, {
+    prepack: forSpeed || multipliesCodes(setting),
+    keepsMemory: forSpeed || keepsWhatItUsed(setting),
+  })
   const evaluate = lazyProgram(setting, 'top-evaluate', evaluation)
 
   return {
     adapterNames,
+    atOnce: 1,
     async train(batch, normalizer, adapter, key) {
       const given = { normalizer: scalar(normalizer) }
       const results = await train.run(gather(training, setting, batch, adapter, key, given), { ignore: ['loss'] })
@@ -150,6 +158,11 @@ export async function openTop(setting: StageSetting, layer: number | null, { for
  */
 function multipliesCodes({ weights }: StageSetting): boolean {
   return weights.precision !== 'fp32'
+}
+
+/** Whether training programs keep the memory that a step has used. */
+function keepsWhatItUsed({ model }: StageSetting): boolean {
+  return isNarrow(model.family.architecture(model.config))
 }
 
 /** A program that is compiled when it is first run: who only evaluates pays for no training program. */

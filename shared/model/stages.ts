@@ -2,6 +2,7 @@
  * @file Who opens a client's side of the model: in a lane of its own, or in lanes that many clients of one process share.
  */
 import type { Backend } from '../backend/backend.js'
+import { StageLanes } from './stage-lanes.js'
 import { openBottom, openTop, type BottomStage, type Pending, type StageSetting, type TopStage } from './stage.js'
 
 type Setting = Omit<StageSetting, 'lane'>
@@ -20,14 +21,6 @@ export function stagesInLane(lane: number): Stages {
   }
 }
 
-interface Lane<Stage> {
-  readonly lane: number
-  /** Opened when its first work comes. */
-  stage: Promise<Stage> | null
-  /** Work that was given to it and is not done. */
-  active: number
-}
-
 /**
  * Clients of one model and one config, who share programs: one of each kind in each lane, however many clients there are.
  *
@@ -37,7 +30,7 @@ interface Lane<Stage> {
 export class SharedStages implements Stages {
   private readonly bottoms = new Map<number, Promise<BottomStage>>()
   private shared: Promise<TopStage> | null = null
-  private readonly disposals: (() => Promise<void>)[] = []
+  private readonly opened: StageLanes<BottomStage | TopStage>[] = []
 
   /** @param lanes the one to prefer first. */
   constructor(
@@ -61,7 +54,7 @@ export class SharedStages implements Stages {
 
   /** Ends the programs, once no client works with them. */
   async dispose(): Promise<void> {
-    for (const dispose of this.disposals.splice(0)) await dispose()
+    for (const lanes of this.opened.splice(0)) await lanes.dispose()
   }
 
   private async openBottoms(setting: Setting, layer: number): Promise<BottomStage> {
@@ -86,36 +79,24 @@ export class SharedStages implements Stages {
 
   private async openWholes(setting: Setting): Promise<TopStage> {
     const lanes = this.open((lane) => openTop({ ...setting, lane }, null))
-    const { adapterNames } = await lanes.first()
-    return {
-      adapterNames,
-      train: (...given) => lanes.give((stage) => stage.train(...given)),
-      evaluate: (...given) => lanes.give((stage) => stage.evaluate(...given)),
-      dispose: async () => {},
-    }
+    return { ...(await topInLanes(lanes)), dispose: async () => {} }
   }
 
-  private open<Stage extends { dispose(): Promise<void> }>(
-    openIn: (lane: number) => Promise<Stage>,
-  ): { first(): Promise<Stage>; give<Result>(work: (stage: Stage) => Promise<Result>): Promise<Result> } {
-    const lanes = this.lanes.map((lane): Lane<Stage> => ({ lane, stage: null, active: 0 }))
-    const stageOf = (lane: Lane<Stage>): Promise<Stage> => (lane.stage ??= openIn(lane.lane))
-    this.disposals.push(async () => {
-      for (const { stage } of lanes) await (await stage)?.dispose()
-    })
-    // What others do in the same lanes, as the server's top, counts too; work that is not yet with the engine only shows here.
-    const busy = ({ lane, active }: Lane<Stage>): number => Math.max(active, this.backend.queued(lane))
-    return {
-      first: () => stageOf(lanes[0]),
-      async give(work) {
-        const lane = lanes.reduce((least, other) => (busy(other) < busy(least) ? other : least))
-        lane.active++
-        try {
-          return await work(await stageOf(lane))
-        } finally {
-          lane.active--
-        }
-      },
-    }
+  private open<Stage extends BottomStage | TopStage>(openIn: (lane: number) => Promise<Stage>): StageLanes<Stage> {
+    const lanes = new StageLanes(this.backend, this.lanes, openIn)
+    this.opened.push(lanes)
+    return lanes
+  }
+}
+
+/** The top, or the whole model, in several lanes: what is given at the same time is computed at the same time, and need not end in order. */
+export async function topInLanes(lanes: StageLanes<TopStage>): Promise<TopStage> {
+  const { adapterNames } = await lanes.first()
+  return {
+    adapterNames,
+    atOnce: lanes.count,
+    train: (...given) => lanes.give((stage) => stage.train(...given)),
+    evaluate: (...given) => lanes.give((stage) => stage.evaluate(...given)),
+    dispose: () => lanes.dispose(),
   }
 }
