@@ -22,6 +22,8 @@ export interface ServedEngine<Model, Value> {
   /** Frees a value that nothing here holds any more. */
   free(value: Value): void
   close(): Promise<void>
+  /** Called after each call that was answered, `close` excepted. @throws Error if something is held that should not be */
+  afterCall?(kept: ReadonlySet<Value>): void
 }
 
 export class EngineMissing extends Error {}
@@ -124,6 +126,7 @@ export function serveLane<Model, Value>(engine: ServedEngine<Model, Value>, { tr
     const moved: TransferListItem[] = []
     try {
       const result = await answer(request)
+      if (request.type !== 'close') engine.afterCall?.(new Set(kept.values()))
       for (const { data } of Object.values(result.tensors)) moved.push(data.buffer as ArrayBuffer)
       reply = { call, answer: result }
     } catch (error) {
