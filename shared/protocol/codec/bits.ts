@@ -8,21 +8,44 @@ export function packedBytes(count: number, width: number): number {
   return Math.ceil((count * width) / 8)
 }
 
-/** @param codes each below 2^width; width from 1 to 16 */
-export function packBits(codes: Uint8Array | Uint16Array, width: number): Uint8Array<ArrayBuffer> {
-  if (width === 8) return Uint8Array.from(codes)
-  const bytes = new Uint8Array(packedBytes(codes.length, width))
-  let [held, heldBits, at] = [0, 0, 0]
-  for (let index = 0; index < codes.length; index++) {
-    held |= codes[index] << heldBits
-    heldBits += width
-    while (heldBits >= 8) {
-      bytes[at++] = held & 0xff
-      held >>>= 8
-      heldBits -= 8
+/**
+ * @param codes each below 2^width; width from 1 to 16
+ * @param bytes gets them, `packedBytes(codes.length, width)`
+ */
+export function packBitsInto(codes: Uint8Array | Uint16Array, width: number, bytes: Uint8Array): void {
+  if (width === 8) bytes.set(codes)
+  else if (width === 4) packNibbles(codes, bytes)
+  else {
+    let [held, heldBits, at] = [0, 0, 0]
+    for (let index = 0; index < codes.length; index++) {
+      held |= codes[index] << heldBits
+      heldBits += width
+      // Twice at most: fewer than 8 bits were held, and 16 came.
+      if (heldBits >= 8) {
+        bytes[at++] = held
+        held >>>= 8
+        heldBits -= 8
+      }
+      if (heldBits >= 8) {
+        bytes[at++] = held
+        held >>>= 8
+        heldBits -= 8
+      }
     }
+    if (heldBits > 0) bytes[at] = held
   }
-  if (heldBits > 0) bytes[at] = held
+}
+
+function packNibbles(codes: Uint8Array | Uint16Array, bytes: Uint8Array): void {
+  const pairs = codes.length >> 1
+  for (let at = 0; at < pairs; at++) bytes[at] = codes[2 * at] | (codes[2 * at + 1] << 4)
+  if (codes.length % 2 === 1) bytes[pairs] = codes[codes.length - 1]
+}
+
+/** As `packBitsInto`, into new bytes. */
+export function packBits(codes: Uint8Array | Uint16Array, width: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(packedBytes(codes.length, width))
+  packBitsInto(codes, width, bytes)
   return bytes
 }
 
@@ -39,7 +62,11 @@ export function unpackBits<Codes extends Uint8Array | Uint16Array>(bytes: Uint8A
   const mask = (1 << width) - 1
   let [held, heldBits, at] = [0, 0, 0]
   for (let index = 0; index < out.length; index++) {
-    while (heldBits < width) {
+    if (heldBits < width) {
+      held |= bytes[at++] << heldBits
+      heldBits += 8
+    }
+    if (heldBits < width) {
       held |= bytes[at++] << heldBits
       heldBits += 8
     }

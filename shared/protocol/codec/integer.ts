@@ -10,8 +10,9 @@
  */
 import { elements } from '../../tensor.js'
 import { bfloat16Above, bfloat16Value, isScale } from './bfloat16.js'
-import { packBits, packedBytes, unpackBits } from './bits.js'
+import { packBitsInto, packedBytes, unpackBits } from './bits.js'
 import { checkLength, invalid, rowsOf, type Codec, type CodecContext } from './codec.js'
+import { Dither } from './dither.js'
 
 const SCALE_BYTES = 2
 const LARGEST_F32 = (2 - 2 ** -23) * 2 ** 127
@@ -41,17 +42,21 @@ export function integerCodec({ bits, group, nearest }: IntegerOptions): Codec {
       const [groups, size] = [groupsOf(width), group ?? width]
       const bytes = new Uint8Array(byteLength(shape))
       const scales = new DataView(bytes.buffer)
-      const codes = new Uint8Array(values.length)
-      const rounding = nearest || context.random === null ? null : new Halves(context.random)
-      for (let row = 0, place = 0; row < rows; row++)
-        for (let at = row * width, part = 0; part < groups; part++, place += SCALE_BYTES) {
-          const end = Math.min(at + size, (row + 1) * width)
-          const scaleBits = bfloat16Above(largestOf(values, at, end) / most)
+      const packed = bytes.subarray(rows * groups * SCALE_BYTES)
+      // Codes of a byte each are in their place at once.
+      const codes = bits === 8 ? packed : new Uint8Array(values.length)
+      const dither = nearest || context.random === null ? null : new Dither(context.random)
+      const offsets = new Float64Array(width + 1).fill(0.5)
+      for (let row = 0, place = 0; row < rows; row++) {
+        dither?.fill(offsets, width)
+        for (let channel = 0; channel < width; channel += size, place += SCALE_BYTES) {
+          const [from, end] = [row * width + channel, row * width + Math.min(channel + size, width)]
+          const scaleBits = bfloat16Above(largestOf(values, from, end) / most)
           scales.setUint16(place, scaleBits, true)
-          encodeGroup(values, at, end, codes, most, bfloat16Value(scaleBits), rounding)
-          at = end
+          encodeGroup(values, from, end, codes, most, bfloat16Value(scaleBits), offsets, channel)
         }
-      bytes.set(packBits(codes, bits), rows * groups * SCALE_BYTES)
+      }
+      if (codes !== packed) packBitsInto(codes, bits, packed)
       return bytes
     },
     decode(bytes, shape) {
@@ -59,18 +64,12 @@ export function integerCodec({ bits, group, nearest }: IntegerOptions): Codec {
       const { rows, width } = rowsOf(shape)
       const [groups, size] = [groupsOf(width), group ?? width]
       const scales = readScales(bytes, rows * groups)
-      const codes = unpackBits(bytes.subarray(rows * groups * SCALE_BYTES), bits, new Uint8Array(elements(shape)))
+      const packed = bytes.subarray(rows * groups * SCALE_BYTES)
+      const codes = bits === 8 ? packed : unpackBits(packed, bits, new Uint8Array(elements(shape)))
       const values = new Float32Array(codes.length)
       for (let row = 0, place = 0; row < rows; row++)
-        for (let at = row * width, part = 0; part < groups; part++) {
-          const scale = scales[place++]
-          for (const end = Math.min(at + size, (row + 1) * width); at < end; at++) {
-            if (codes[at] > 2 * most) throw invalid(`it has the code ${codes[at]}, and the largest is ${2 * most}`)
-            const value = (codes[at] - most) * scale
-            // A magnitude near the largest may have been rounded up beyond it.
-            values[at] = value > LARGEST_F32 ? LARGEST_F32 : value < -LARGEST_F32 ? -LARGEST_F32 : value
-          }
-        }
+        for (let channel = 0; channel < width; channel += size)
+          decodeGroup(codes, row * width + channel, row * width + Math.min(channel + size, width), values, most, scales[place++])
       return values
     },
     /** A step, or half of one to the nearest; and as much as float32 rounds a product. */
@@ -92,6 +91,7 @@ function largestOf(values: Float32Array, from: number, end: number): number {
   return largest
 }
 
+/** @param offsets what is added to each number of the group before it is cut off, from `first` on */
 function encodeGroup(
   values: Float32Array,
   from: number,
@@ -99,15 +99,28 @@ function encodeGroup(
   codes: Uint8Array,
   most: number,
   scale: number,
-  rounding: Halves | null,
+  offsets: Float64Array,
+  first: number,
 ): void {
   // Of zeros, and where the scale is NaN, every code is that of 0.
-  const inverse = scale > 0 ? 1 / scale : 0
+  if (!(scale > 0)) return void codes.fill(most, from, end)
+  const inverse = 1 / scale
+  const shift = first - from
+  // The scale was rounded up, so the sum is from 0 on, but for its rounding, and below 2 most + 1: cutting off is rounding down.
+  for (let index = from; index < end; index++) codes[index] = values[index] * inverse + most + offsets[index + shift]
+}
+
+/** @throws UserError MESSAGE_INVALID for a code that is never made */
+function decodeGroup(codes: Uint8Array, from: number, end: number, values: Float32Array, most: number, scale: number): void {
+  const most2 = 2 * most
   for (let index = from; index < end; index++) {
-    const scaled = inverse === 0 ? 0 : values[index] * inverse
-    const code = Math.floor(scaled + (rounding === null ? 0.5 : rounding.next()))
-    codes[index] = (code > most ? most : code < -most ? -most : code) + most
+    const code = codes[index]
+    if (code > most2) throw invalid(`it has the code ${code}, and the largest is ${most2}`)
+    values[index] = (code - most) * scale
   }
+  // A magnitude near the largest may have been rounded up beyond it.
+  if (most * scale > LARGEST_F32)
+    for (let index = from; index < end; index++) values[index] = Math.max(-LARGEST_F32, Math.min(LARGEST_F32, values[index]))
 }
 
 function readScales(bytes: Uint8Array, count: number): Float32Array {
@@ -119,22 +132,4 @@ function readScales(bytes: Uint8Array, count: number): Float32Array {
     scales[index] = bfloat16Value(halfWord)
   }
   return scales
-}
-
-/** Numbers in [0, 1) of 16 random bits: two of each word, since rounding needs no more. */
-class Halves {
-  private spare = -1
-
-  constructor(private readonly random: CodecContext['random'] & object) {}
-
-  next(): number {
-    if (this.spare >= 0) {
-      const half = this.spare
-      this.spare = -1
-      return half / 65536
-    }
-    const drawn = this.random.uint32()
-    this.spare = drawn >>> 16
-    return (drawn & 0xffff) / 65536
-  }
 }

@@ -1,15 +1,15 @@
 /**
  * @file `lowrank`: of rows that both ends hold, the change as two factors of few directions. Source: SplitLite (arXiv 2608.23018).
  *
- * D [T, width] becomes P = U S and Q = V of its largest singular triples, and both ends add what P Q^T gives once both were packed and unpacked. They are
- * packed direction by direction, so that each has scales of its own: singular values differ by orders of magnitude. Where factors would take more
- * bytes than the change itself, the change is sent, as `delta` does.
+ * D [T, width] becomes P, its main directions, and Q = D^T P, and both ends add what P Q^T gives once both were packed and unpacked. They are packed
+ * direction by direction, so that each has scales of its own: shares of the directions differ by orders of magnitude. Where factors would take more bytes
+ * than the change itself, the change is sent, as `delta` does.
  *
  * Bytes: all rows that are sent as numbers, then of each other row P^T [rank, T] and Q^T [rank, width].
  */
 import { invalid, joined, type Codec, type CodecContext } from './codec.js'
 import { addBefore, changesOf, eachRow, gathered, tokensOf, type ChangeCodec, type KnownRow } from './history.js'
-import { addCombination, largestTriples } from './svd.js'
+import { mainDirections, multiplyFactors } from './directions.js'
 
 /** @param numbers of fixed length */
 export function lowrankCodec(rank: number, numbers: Codec): ChangeCodec {
@@ -32,7 +32,7 @@ export function lowrankCodec(rank: number, numbers: Codec): ChangeCodec {
     rows.reduce((sum, row) => sum + (isFactored(row, width) ? factorsOf(row, width).bytes : 0), numbers.byteLength(plainShape(rows, width)))
   const encodeFactors = (change: Float32Array, row: KnownRow, width: number, context: CodecContext): Uint8Array[] => {
     const { count, left, right } = factorsOf(row, width)
-    const factors = largestTriples(change, row.tokens, width, count)
+    const factors = mainDirections(change, row.tokens, width, count, context.random)
     return [numbers.encode(factors.left, left, context), numbers.encode(factors.right, right, context)]
   }
 
@@ -58,21 +58,11 @@ export function lowrankCodec(rank: number, numbers: Codec): ChangeCodec {
           const { count, left, right, leftBytes, bytes: ownBytes } = factorsOf(row, width)
           const p = numbers.decode(bytes.subarray(byte, byte + leftBytes), left)
           const q = numbers.decode(bytes.subarray(byte + leftBytes, byte + ownBytes), right)
-          multiply(p, q, count, row.tokens, width, own)
+          multiplyFactors(p, q, count, row.tokens, width, own)
           byte += ownBytes
         } else own.set(plain.subarray(at, (at += own.length)))
       }
       return addBefore(changes, rows, width)
     },
-  }
-}
-
-/** P Q^T, in one order of additions: both ends get the same bits. @param out [tokens, width] */
-function multiply(p: Float32Array, q: Float32Array, count: number, tokens: number, width: number, out: Float32Array): void {
-  const [sum, factors, directions] = [new Float64Array(width), new Float64Array(count), new Float64Array(q)]
-  for (let token = 0; token < tokens; token++) {
-    for (let k = 0; k < count; k++) factors[k] = p[k * tokens + token]
-    addCombination(sum.fill(0), factors, directions, count, width)
-    out.set(sum, token * width)
   }
 }

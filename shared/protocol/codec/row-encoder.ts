@@ -89,14 +89,9 @@ export function feedbackEncoder({ codec, name }: NamedCodec, memory: RowMemory):
         bytes,
         against: Array.from(rows.numbers, () => 0),
         keep() {
-          const decoded = codec.decode(bytes, shape)
-          remember(
-            memory,
-            rows,
-            width,
-            version,
-            wanted.map((value, place) => value - decoded[place]),
-          )
+          const lost = codec.decode(bytes, shape)
+          for (let place = 0; place < lost.length; place++) lost[place] = wanted[place] - lost[place]
+          remember(memory, rows, width, version, lost)
         },
       }
     },

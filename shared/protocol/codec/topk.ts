@@ -35,13 +35,18 @@ export function topkCodec({ share, random: randomShare }: TopkOptions, numbers: 
       const { rows, width, count, indexBits, asFlags, sent } = parts(shape)
       const channels = new Uint32Array(rows * count)
       const picked = new Float32Array(rows * count)
+      const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
+      const isChosen = new Uint8Array(width)
       for (let row = 0; row < rows; row++) {
-        const own = values.subarray(row * width, (row + 1) * width)
-        const chosen = chooseChannels(own, count, context.random, randomShare)
-        channels.set(chosen, row * count)
-        for (let place = 0; place < count; place++) picked[row * count + place] = own[chosen[place]]
+        markLargest(bits.subarray(row * width, (row + 1) * width), count, isChosen)
+        if (context.random !== null && randomShare > 0 && count < width) exchange(isChosen, count, context.random, randomShare)
+        for (let channel = 0, place = row * count; channel < width; channel++)
+          if (isChosen[channel]) {
+            channels[place] = channel
+            picked[place++] = values[row * width + channel]
+          }
       }
-      const places = asFlags ? packBits(flagsOf(channels, rows, width, count), 1) : packBits(Uint16Array.from(channels), indexBits)
+      const places = asFlags ? packBits(flagsOf(channels, rows, width, count), 1) : packBits(new Uint16Array(channels), indexBits)
       return joined([places, numbers.encode(picked, sent, context)])
     },
     decode(bytes, shape) {
@@ -66,27 +71,47 @@ export function topkCodec({ share, random: randomShare }: TopkOptions, numbers: 
   }
 }
 
-/** `count` channels of a row, ascending. NaN counts as largest. */
-function chooseChannels(row: Float32Array, count: number, random: Random | null, randomShare: number): Uint32Array {
-  const magnitudes = row.map((value) => (Number.isNaN(value) ? Infinity : Math.abs(value)))
-  const least = magnitudes.slice().sort()[row.length - count]
-  const isChosen = new Uint8Array(row.length)
+/**
+ * Marks `count` channels of a row, and no others: the first of equal ones. NaN counts as larger than all.
+ * @param row bits of its float32 numbers: without the sign, they are in the order of magnitudes
+ */
+function markLargest(row: Uint32Array, count: number, isChosen: Uint8Array): void {
+  const least = kthMagnitude(row, count)
   let missing = count
-  for (let channel = 0; channel < row.length; channel++) if (magnitudes[channel] > least) missing -= isChosen[channel] = 1
-  for (let channel = 0; missing > 0; channel++) if (magnitudes[channel] === least) missing -= isChosen[channel] = 1
-  if (random !== null && randomShare > 0 && count < row.length) exchange(isChosen, count, random, randomShare)
-  return channelsOf(isChosen, 1, row.length, count)
+  for (let channel = 0; channel < row.length; channel++) {
+    const isLarger = (row[channel] & MAGNITUDE) > least
+    isChosen[channel] = Number(isLarger)
+    if (isLarger) missing--
+  }
+  for (let channel = 0; missing > 0; channel++) if ((row[channel] & MAGNITUDE) === least) missing -= isChosen[channel] = 1
+}
+
+const MAGNITUDE = 0x7fffffff
+const counts = new Int32Array(256)
+
+/** The `count`-th largest magnitude of a row, as bits: byte by byte, from the highest, it is counted which has it (radix selection). */
+function kthMagnitude(row: Uint32Array, count: number): number {
+  let [known, mask, wanted] = [0, 0, count]
+  for (let shift = 24; shift >= 0; shift -= 8) {
+    counts.fill(0)
+    for (let channel = 0; channel < row.length; channel++) {
+      const magnitude = row[channel] & MAGNITUDE
+      if ((magnitude & mask) === known) counts[(magnitude >>> shift) & 0xff]++
+    }
+    let byte = 0xff
+    while (counts[byte] < wanted) wanted -= counts[byte--]
+    known |= byte << shift
+    mask |= 0xff << shift
+  }
+  return known
 }
 
 /** Gives each of the chosen, with that probability, its place to one of the rest. */
 function exchange(isChosen: Uint8Array, count: number, random: Random, randomShare: number): void {
-  const rest = channelsOf(
-    isChosen.map((flag) => 1 - flag),
-    1,
-    isChosen.length,
-    isChosen.length - count,
-  )
-  const chosen = channelsOf(isChosen, 1, isChosen.length, count)
+  const [chosen, rest] = [new Uint32Array(count), new Uint32Array(isChosen.length - count)]
+  for (let channel = 0, i = 0, j = 0; channel < isChosen.length; channel++)
+    if (isChosen[channel]) chosen[i++] = channel
+    else rest[j++] = channel
   let left = rest.length
   for (const channel of chosen) {
     if (left === 0 || random.uniform() >= randomShare) continue
