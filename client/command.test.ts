@@ -245,7 +245,7 @@ describe('a command line that cannot work is refused before anything is opened:'
     [[...good, '--part', '4/4'], 'BAD_ARGUMENT', '--part has a wrong value'],
     [[...good, '--part', '1'], 'BAD_ARGUMENT', '--part has a wrong value'],
     [[...good, '--threads', '0'], 'BAD_ARGUMENT', '--threads has a wrong value'],
-    [[...good, '--engine', 'tfjs'], 'CONFIG_NOT_BUILT', 'the engine tfjs is not built yet'],
+    [[...good, '--engine', 'torch'], 'BAD_ARGUMENT', 'there is no engine called torch'],
     [[...good, '--ca', 'ca.pem'], 'CONFIG_NOT_BUILT', '--ca is not built yet'],
     [[...good, '--token-file', 'nowhere'], 'BAD_ARGUMENT', 'there is no token to read in nowhere'],
   ])('%j', async (args, code, what) => {

@@ -67,7 +67,7 @@ const clientCommand = defineCommand({
     '--dataset <file>': 'the file of code that data.dataset of the config names; no client runs code because a server names it',
     '--part <i/n>': "part of the rows to take, counted from 0; without it and --data the server gives it one of the config's",
     '--token-file <file>': 'file with the token of the server',
-    '--engine <name>': 'onnx or reference [onnx]',
+    '--engine <name>': 'onnx, tfjs or reference [onnx]',
     '--threads <count>': 'threads that compute [cores]',
     '--trace <file>': 'write what this client does when, as a Chrome trace',
     '--ca <file>': 'certificate of the authority to trust (not built yet)',

@@ -148,8 +148,8 @@ describe('bad input is refused by name:', () => {
   })
 
   test('an engine that is not there', async () => {
-    const given = await error('--model', at('gpt2'), '--data', at('gpt2.jsonl'), '--engine', 'tfjs')
-    expect(given).toMatchObject({ code: 'CONFIG_NOT_BUILT' })
+    const given = await error('--model', at('gpt2'), '--data', at('gpt2.jsonl'), '--engine', 'torch')
+    expect(given).toMatchObject({ code: 'BAD_ARGUMENT', fix: 'use onnx, tfjs or reference' })
   })
 
   test('the tokenizer of another model', async () => {

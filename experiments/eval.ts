@@ -165,7 +165,7 @@ export const evalCommand = defineCommand({
     '--max-length <tokens>': 'cut longer rows at the end [all positions of the model]',
     '--score-prompts': 'score the prompts of prompt/completion rows too',
     '--batch <rows>': 'rows in a batch [8]',
-    '--engine <name>': 'onnx or reference [onnx]',
+    '--engine <name>': 'onnx, tfjs or reference [onnx]',
     '--threads <count>': 'threads that compute [cores]',
   },
   options: z.object({

@@ -33,7 +33,7 @@ export const generateCommand = defineCommand({
     '--top-p <p>': 'only the likeliest tokens that reach this probability together [1]',
     '--repetition-penalty <p>': 'above 1: tokens seen before become less likely [1]',
     '--seed <n>': 'of the random choices [42]',
-    '--engine <name>': 'onnx or reference [onnx]',
+    '--engine <name>': 'onnx, tfjs or reference [onnx]',
     '--threads <count>': 'threads that compute [cores]',
     '--output-dir <folder>': 'where the runs are [runs]',
   },

@@ -28,7 +28,7 @@ export const KEY_DESCRIPTIONS: Descriptions = {
       'A folder in Hugging Face form, or the id of a model on the hub, such as org/name; null: the model that is shipped with cutlayer.',
     revision: 'Branch, tag or commit of a model on the hub. In the config of a run: the commit that it used.',
     precision: 'Of the frozen weights: fp32, or q8 for matrices in 8-bit blocks, which are faster and smaller.',
-    engine: 'What computes; reference is exact and slow.',
+    engine: 'What computes; tfjs is TensorFlow.js, reference is exact and slow.',
     threads: 'Threads of each process; null: cores divided by the processes on this machine.',
   },
   split: {
@@ -106,7 +106,8 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     gradient_codec: 'How gradients are packed.',
     codec_cache_bytes: 'What codecs that remember rows may hold of each client in each direction, on each end.',
     max_chunk_bytes: 'Larger messages go in chunks of this size.',
-    max_inflight_bytes: 'The largest message, and how much of the activations of all clients together, as float32, the server has at a time: the rest waits at the clients.',
+    max_inflight_bytes:
+      'The largest message, and how much of the activations of all clients together, as float32, the server has at a time: the rest waits at the clients.',
     tls: 'Nothing yet.',
     token_file: 'A file with the token that a client must show.',
   },

@@ -7,6 +7,7 @@ import { basename, join } from 'node:path'
 import { z } from 'zod'
 import { PRECISIONS, type Precision, type WeightStore } from '../../shared/backend/weights.js'
 import { onnxBackend } from '../../shared/backend/onnx/onnx.node.js'
+import { tfjsBackend } from '../../shared/backend/tfjs/tfjs.node.js'
 import { defineCommand, downloadReport, integerFlag, numberFlag, wordFlag } from '../../shared/command-line/index.node.js'
 import { UserError } from '../../shared/errors.js'
 import { beforeExit } from '../../shared/exit.node.js'
@@ -21,6 +22,7 @@ import { openTop } from '../../shared/model/stage.js'
 import { derive } from '../../shared/random.js'
 import { adamw } from '../../shared/train/adamw.js'
 import { packBatch, type Batch } from '../../shared/train/batch.js'
+import { childrensPeakBytes } from './children.js'
 import { rounded } from './figures.js'
 import { writeRandomWeights } from './random-weights.js'
 import { ALL_SHAPES, SHAPE_NAMES } from './shapes.js'
@@ -33,11 +35,15 @@ const STEPS = 7
 /** Lines of the table of a profile; JSON has them all. */
 const PROFILE_LINES = 12
 
+const ENGINES = ['onnx', 'tfjs'] as const
+type StepEngine = (typeof ENGINES)[number]
+
 interface StepOptions {
   /** A configuration as config.json has it, whose weights are then random; or a model's folder or hub id. */
   readonly source: { readonly config: object } | { readonly model: string }
   /** How downloads go. */
   readonly hub?: HubAccess
+  readonly engine?: StepEngine
   /** Of the frozen weights. */
   readonly precision: Precision
   readonly batch: number
@@ -54,7 +60,7 @@ interface StepOptions {
 interface StepTimes {
   /** Sorted. */
   readonly stepMs: readonly number[]
-  /** Largest resident memory of the process so far, its workers included. */
+  /** Largest resident memory so far of the process, and of those that compute for it. */
   readonly peakMegabytes: number
   /** Of the steps that count; null if none was asked for. */
   readonly profile: StepProfile | null
@@ -71,7 +77,7 @@ export const benchStepCommand = defineCommand({
     '--seq <tokens>': 'tokens in a row [128]',
     '--scored <share>': 'share of the positions that carry a label [1]',
     '--precision <name>': 'of the frozen weights: fp32, or q8 (8-bit blocks) [fp32]',
-    '--engine <name>': 'onnx [onnx]',
+    '--engine <name>': 'onnx or tfjs [onnx]',
     '--threads <count>': 'threads that compute [2]',
     '--profile <prefix>': "write ONNX Runtime's profile to a file of that prefix, and tell the time by op",
   },
@@ -82,12 +88,13 @@ export const benchStepCommand = defineCommand({
     seq: integerFlag(2, 1024).default(128),
     scored: numberFlag(0, 1).default(1),
     precision: wordFlag(PRECISIONS).default('fp32'),
-    engine: wordFlag(['onnx']).default('onnx'),
+    engine: wordFlag(ENGINES).default('onnx'),
     threads: integerFlag(1, 1024).default(2),
     profile: z.string().optional(),
   }),
   async run(context, _, { shape, model, engine, profile, ...options }) {
     if (shape !== undefined && model !== undefined) throw shapeOrModel()
+    if (profile !== undefined && engine !== 'onnx') throw profileOfOnnx(engine)
     const name = model ?? shape ?? 'gpt2'
     const tellDownload = downloadReport(context)
     let bar = context.progress('preparing the model', 0)
@@ -98,6 +105,7 @@ export const benchStepCommand = defineCommand({
       profile: byOp,
     } = await measureStep({
       ...options,
+      engine,
       onStep(done, of) {
         if (done === 0) {
           bar.finish()
@@ -153,7 +161,10 @@ export async function measureStep(options: StepOptions): Promise<StepTimes> {
   const profiles = options.profile === undefined ? null : await profileFiles(options.profile)
   const folder = await mkdtemp(join(tmpdir(), `cutlayer-bench-${process.pid}-`))
   // Nothing else is to run on these threads, so they may poll; a training run does neither this nor have one lane only.
-  const backend = onnxBackend({ threads: options.threads, lanes: 1, spinning: true, ...(profiles && { profile: profiles.prefix }) })
+  const backend =
+    options.engine === 'tfjs'
+      ? tfjsBackend({ threads: options.threads, lanes: 1 })
+      : onnxBackend({ threads: options.threads, lanes: 1, spinning: true, ...(profiles && { profile: profiles.prefix }) })
   let cleaning: Promise<void> | null = null
   const cleanUp = (): Promise<void> => (cleaning ??= backend.dispose().then(() => rm(folder, { recursive: true, force: true })))
   // Also when Ctrl-C ends it.
@@ -178,7 +189,7 @@ export async function measureStep(options: StepOptions): Promise<StepTimes> {
       options.onStep?.(step + 1, WARM_UP_STEPS + STEPS)
     }
     await whole.dispose()
-    const peakMegabytes = process.resourceUsage().maxRSS / 1000
+    const peakMegabytes = process.resourceUsage().maxRSS / 1000 + childrensPeakBytes() / 1e6
     const profile = profiles && (await readStepProfile(await profiles.written(), WARM_UP_STEPS))
     return { stepMs: stepMs.slice(WARM_UP_STEPS).sort((a, b) => a - b), peakMegabytes, profile }
   } finally {
@@ -198,6 +209,15 @@ async function modelAndWeights(
   }
   const { definition, weights } = await openModel(source.model, { hub })
   return { model: definition, weights: await weights(weightsOfSides(definition, null).bottom, { precision }) }
+}
+
+function profileOfOnnx(engine: StepEngine): UserError {
+  return new UserError({
+    code: 'BAD_ARGUMENT',
+    what: '--profile tells nothing of this engine',
+    why: `it is ONNX Runtime that writes profiles, and --engine is ${engine}`,
+    fix: 'leave one of the two out',
+  })
 }
 
 function shapeOrModel(): UserError {

@@ -1,6 +1,7 @@
 /**
  * @file How fast this machine multiplies matrices, measured through the engine that a run would use.
  */
+import type { EngineName } from '../../shared/backend/backend.js'
 import { memoryWeights } from '../../shared/backend/weights.js'
 import { openBackend } from '../../shared/backend/open.node.js'
 import { newGraph } from '../../shared/graph/ops/index.js'
@@ -8,7 +9,11 @@ import { derive } from '../../shared/random.js'
 import { f32 } from '../../shared/tensor.js'
 
 /** [rows, width] times [width, width]: long enough to keep all threads busy, short enough to wait for. The reference engine is far slower. */
-const SIZES = { onnx: { rows: 256, width: 1024 }, reference: { rows: 64, width: 128 } } as const
+const SIZES: Readonly<Record<EngineName, { readonly rows: number; readonly width: number }>> = {
+  onnx: { rows: 256, width: 1024 },
+  tfjs: { rows: 256, width: 1024 },
+  reference: { rows: 64, width: 128 },
+}
 const PATIENCE_MS = 500
 const MOST_RUNS = 20
 
@@ -19,7 +24,7 @@ export interface Calibration {
   readonly flops_per_second: number
 }
 
-export async function calibrate(engine: 'onnx' | 'reference', threads: number): Promise<Calibration> {
+export async function calibrate(engine: EngineName, threads: number): Promise<Calibration> {
   const { rows, width } = SIZES[engine]
   const builder = newGraph()
   builder.output('y', builder.input('x', 'f32', ['rows', width]).gemm(builder.weight('w', [width, width])))

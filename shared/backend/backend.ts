@@ -48,8 +48,12 @@ export interface Program {
   dispose(): Promise<void>
 }
 
+/** What `model.engine` and `--engine` may name. */
+export const ENGINE_NAMES = ['onnx', 'tfjs', 'reference'] as const
+export type EngineName = (typeof ENGINE_NAMES)[number]
+
 export interface Backend {
-  readonly name: 'onnx' | 'tfjs' | 'reference'
+  readonly name: EngineName
   /** How many programs may run at the same time. */
   readonly lanes: number
   compile(graph: Graph, weights: WeightStore, options: CompileOptions): Promise<Program>

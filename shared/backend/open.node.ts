@@ -6,13 +6,16 @@ import { availableParallelism } from 'node:os'
 import { z } from 'zod'
 import { UserError } from '../errors.js'
 import { beforeExit } from '../exit.node.js'
-import type { Backend } from './backend.js'
+import { ENGINE_NAMES, type Backend, type EngineName } from './backend.js'
 import { onnxBackend, type OnnxOptions } from './onnx/onnx.node.js'
 import { referenceBackend } from './reference.js'
+import { findTfjs, tfjsVersions } from './tfjs/kinds.node.js'
+import { tfjsBackend } from './tfjs/tfjs.node.js'
 
 /** Each under the name that `model.engine` and `--engine` give it. */
-const ENGINES: Readonly<Record<string, (options: EngineOptions) => Backend>> = {
+const ENGINES: Readonly<Record<EngineName, (options: EngineOptions) => Backend>> = {
   onnx: onnxBackend,
+  tfjs: tfjsBackend,
   // Computes in the caller's thread, whatever the options.
   reference: referenceBackend,
 }
@@ -25,12 +28,12 @@ export type EngineOptions = Pick<OnnxOptions, 'threads' | 'lanes' | 'spinning' |
  * Its `dispose` may be called more than once. An engine that nobody disposed is disposed before the process exits: an exit in the middle of
  * native code would abort the process.
  *
- * @throws UserError BAD_ARGUMENT for a name that no engine has, CONFIG_NOT_BUILT for one that is planned.
+ * @throws UserError BAD_ARGUMENT for a name that no engine has, and as `findTfjs` does.
  */
 export function openBackend(engine: string, options: EngineOptions): Backend {
-  const open = Object.hasOwn(ENGINES, engine) ? ENGINES[engine] : undefined
-  if (!open) throw unknownEngine(engine)
-  const backend = open(options)
+  const name = ENGINE_NAMES.find((known) => known === engine)
+  if (name === undefined) throw unknownEngine(engine)
+  const backend = ENGINES[name](options)
   let disposal: Promise<void> | null = null
   const dispose = (): Promise<void> => (disposal ??= backend.dispose().finally(takeBack))
   const takeBack = beforeExit(dispose)
@@ -39,6 +42,7 @@ export function openBackend(engine: string, options: EngineOptions): Backend {
 
 /** Versions of the libraries that an engine computes with, by package; none for one that needs none. */
 export function engineVersions(engine: string): Readonly<Record<string, string>> {
+  if (engine === 'tfjs') return tfjsVersions(findTfjs(process.env))
   if (engine !== 'onnx') return {}
   const name = 'onnxruntime-node'
   // Not from the library itself: only the engine's workers load it.
@@ -52,18 +56,11 @@ export function threadsPerProcess(processes: number): number {
 }
 
 function unknownEngine(engine: string): UserError {
-  const known = Object.keys(ENGINES).join(' or ')
-  return engine === 'tfjs'
-    ? new UserError({
-        code: 'CONFIG_NOT_BUILT',
-        what: 'the engine tfjs is not built yet',
-        why: 'it is planned, and this version of cutlayer does not have it',
-        fix: `use ${known}`,
-      })
-    : new UserError({
-        code: 'BAD_ARGUMENT',
-        what: `there is no engine called ${engine}`,
-        why: `the engines are ${known}`,
-        fix: `use ${known}`,
-      })
+  const known = `${ENGINE_NAMES.slice(0, -1).join(', ')} or ${ENGINE_NAMES.at(-1)}`
+  return new UserError({
+    code: 'BAD_ARGUMENT',
+    what: `there is no engine called ${engine}`,
+    why: `the engines are ${known}`,
+    fix: `use ${known}`,
+  })
 }

@@ -5,6 +5,7 @@
  * whoever builds it widens the key here and deletes that entry.
  */
 import { z } from 'zod'
+import { ENGINE_NAMES } from '../backend/backend.js'
 import { PRECISIONS } from '../backend/weights.js'
 import { REVISION } from '../model/hub/id.js'
 import { patternKeyProblem, patternProblem } from '../model/module-selection.js'
@@ -53,7 +54,7 @@ export const ModelGroup = z.strictObject({
   revision: z.string().regex(REVISION, 'a branch, a tag or a commit').default('main'),
   /** Of the frozen weights. */
   precision: z.enum(PRECISIONS).default('fp32'),
-  engine: z.enum(['onnx', 'reference']).default('onnx'),
+  engine: z.enum(ENGINE_NAMES).default('onnx'),
   /** Threads of each process; null: cores divided by the processes on this machine, at least 1. */
   threads: z.int().min(1).max(1024).nullable().default(null),
 })

@@ -30,7 +30,6 @@ const STRATEGIES = [
 
 export const NOT_BUILT: readonly Planned[] = [
   { key: 'model.precision', asksForIt: oneOf('int8'), instead: 'fp32 or q8' },
-  { key: 'model.engine', asksForIt: oneOf('tfjs'), instead: 'onnx or reference' },
   { key: 'split.cut_layer', asksForIt: isMapping, instead: 'one number for all clients' },
   { key: 'split.tail_layers', asksForIt: (value) => typeof value === 'number' && value > 0, instead: '0' },
   { key: 'lora.init_lora_weights', asksForIt: oneOf(false, 'eva', 'olora', 'pissa', 'loftq', 'orthogonal'), instead: 'true or gaussian' },

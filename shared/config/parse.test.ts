@@ -100,7 +100,6 @@ test.each([[null], [undefined], [{}], [{ train: null }]])('%j gives the defaults
 describe('a value that is planned but not built', () => {
   test.each([
     ['model.precision', { model: { precision: 'int8' } }],
-    ['model.engine', { model: { engine: 'tfjs' } }],
     ['split.cut_layer', { split: { cut_layer: { 'client-0': 1 } } }],
     ['split.tail_layers', { split: { tail_layers: 1 } }],
     ['lora.init_lora_weights', { lora: { init_lora_weights: false } }],
@@ -119,7 +118,7 @@ describe('a value that is planned but not built', () => {
   })
 
   test('is tested above for every entry of the table', () => {
-    expect(NOT_BUILT).toHaveLength(13)
+    expect(NOT_BUILT).toHaveLength(12)
   })
 
   test('is never a default', () => {

@@ -4,6 +4,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
+import { z } from 'zod'
 import { UserError } from '../../errors.js'
 import { cacheFolder } from '../../model/cache.node.js'
 import { NATIVE_PACKAGE, TFJS_KINDS, type TfjsKind } from './worker-setup.js'
@@ -44,6 +45,12 @@ export function findTfjs(environment: NodeJS.ProcessEnv): FoundTfjs {
 }
 
 const OWN = import.meta.url
+
+/** The package that computes, and its version. */
+export function tfjsVersions({ kind, from }: FoundTfjs): Readonly<Record<string, string>> {
+  const name = kind === 'native' ? NATIVE_PACKAGE : `@tensorflow/tfjs-backend-${kind}`
+  return { [name]: z.object({ version: z.string() }).parse(createRequire(from)(`${name}/package.json`)).version }
+}
 
 /** From where the package resolves whose binding and library are both there; null if there is none. */
 function findNative(environment: NodeJS.ProcessEnv): string | null {
