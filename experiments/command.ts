@@ -6,8 +6,10 @@ import { benchMemoryCommand } from './bench/memory/command.js'
 import { benchClientsCommand } from './bench/clients.js'
 import { benchRoundCommand } from './bench/round.js'
 import { benchStepCommand } from './bench/step.js'
+import { benchWireCommand } from './bench/wire/command.js'
 import { compareCommand } from './compare.js'
 import { doctorCommand } from './doctor.js'
+import { engineInstallCommand } from './engine/command.js'
 import { evalCommand } from './eval.js'
 import { exportCommand } from './export.js'
 import { generateCommand } from './generate.js'
@@ -38,5 +40,7 @@ export const commands: readonly CommandDefinition[] = [
   benchMemoryCommand,
   benchRoundCommand,
   benchClientsCommand,
+  benchWireCommand,
   doctorCommand,
+  engineInstallCommand,
 ]

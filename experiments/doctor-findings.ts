@@ -7,7 +7,9 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { openBackend } from '../shared/backend/open.node.js'
-import { tensorsOf } from '../shared/backend/backend.js'
+import { tensorsOf, type EngineName } from '../shared/backend/backend.js'
+import { findTfjs, tfjsVersions, type FoundTfjs } from '../shared/backend/tfjs/kinds.node.js'
+import type { TfjsKind } from '../shared/backend/tfjs/worker-setup.js'
 import { memoryWeights } from '../shared/backend/weights.js'
 import { byteSize } from '../shared/command-line/index.node.js'
 import { UserError } from '../shared/errors.js'
@@ -36,12 +38,35 @@ export async function engineFindings(): Promise<Finding[]> {
   const version = await onnxRuntimeVersion()
   return [
     await engineFinding('onnx', version === null ? 'onnxruntime-node' : `onnxruntime-node ${version}`, { version }),
-    { what: 'engine tfjs', status: 'absent', details: 'not built yet', facts: {}, fix: null },
+    await tfjsFinding(),
     await engineFinding('reference', 'built in, exact and slow', {}),
   ]
 }
 
-async function engineFinding(name: 'onnx' | 'reference', details: string, facts: Finding['facts']): Promise<Finding> {
+/** Which TensorFlow.js computes, and how to get the next better one. */
+async function tfjsFinding(): Promise<Finding> {
+  let found: FoundTfjs
+  try {
+    found = findTfjs(process.env)
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    return { what: 'engine tfjs', status: 'absent', details: error.why, facts: {}, fix: error.fix }
+  }
+  const versions = tfjsVersions(found)
+  const [[name, version]] = Object.entries(versions) as [[string, string]]
+  const finding = await engineFinding('tfjs', `${found.kind}: ${name} ${version}`, { kind: found.kind, versions })
+  // cutlayer does without it, as its default engine is another.
+  const status = finding.status === 'ok' ? 'ok' : 'absent'
+  return { ...finding, status, fix: finding.fix ?? BETTER[found.kind] }
+}
+
+const BETTER: Readonly<Record<TfjsKind, string | null>> = {
+  native: null,
+  wasm: 'several times as fast with its native part: run `cutlayer engine install tfjs` (Linux on x64)',
+  cpu: 'faster with WASM: leave CUTLAYER_TFJS unset, and run `npm ci` again if that changes nothing',
+}
+
+async function engineFinding(name: EngineName, details: string, facts: Finding['facts']): Promise<Finding> {
   const what = `engine ${name}`
   try {
     const milliseconds = await runSmallProgram(name)

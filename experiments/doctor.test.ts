@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { openModel } from '../shared/model/model.node.js'
 import { cacheFinding, hubFinding, type Finding } from './doctor-findings.js'
 import { doctorCommand, memoryFinding, nodeFinding } from './doctor.js'
@@ -15,6 +15,7 @@ beforeEach(async () => {
   process.env.CUTLAYER_CACHE = join(folder, 'cache')
 })
 afterEach(async () => {
+  vi.unstubAllEnvs()
   if (cacheBefore === undefined) delete process.env.CUTLAYER_CACHE
   else process.env.CUTLAYER_CACHE = cacheBefore
   await rm(folder, { recursive: true })
@@ -42,8 +43,29 @@ test('a machine that the tests run on has all that is needed, and each thing is 
     'shipped model',
   ])
   expect(found.get('engine onnx')!.facts).toMatchObject({ version: expect.stringMatching(/^1\.\d+\.\d+/) as string })
-  expect(found.get('engine tfjs')).toMatchObject({ status: 'absent', details: 'not built yet' })
+  expect(found.get('engine tfjs')).toMatchObject({ status: 'ok', facts: { first_run_ms: expect.any(Number) as number } })
   expect(found.get('shipped model')!.facts).toMatchObject({ digest: (await openModel(null)).digest.model })
+})
+
+test.each([
+  ['wasm', 'wasm: @tensorflow/tfjs-backend-wasm 4', 'cutlayer engine install tfjs'],
+  ['cpu', 'cpu: @tensorflow/tfjs-backend-cpu 4', 'WASM'],
+])('tells which TensorFlow.js computes, %s, and how to get a better one', async (kind, details, fix) => {
+  vi.stubEnv('CUTLAYER_TFJS', kind)
+  const { data } = await typeForScript<Diagnosis>([doctorCommand], 'doctor')
+  const finding = data.findings.find(({ what }) => what === 'engine tfjs')
+  expect(finding).toMatchObject({ status: 'ok', facts: { kind }, fix: expect.stringContaining(fix) as string })
+  expect(finding!.details).toContain(details)
+})
+
+test('a TensorFlow.js that is asked for and not there is told with how to get it', async () => {
+  vi.stubEnv('CUTLAYER_TFJS', 'native')
+  vi.stubEnv('CUTLAYER_ENGINES', folder)
+  const { data } = await typeForScript<Diagnosis>([doctorCommand], 'doctor')
+  expect(data.findings.find(({ what }) => what === 'engine tfjs')).toMatchObject({
+    status: 'absent',
+    fix: expect.stringContaining('cutlayer engine install tfjs') as string,
+  })
 })
 
 test('the hub is told with its cache, endpoint and whether there is a token, which is not shown', async () => {

@@ -53,7 +53,7 @@ export function tfjsVersions({ kind, from }: FoundTfjs): Readonly<Record<string,
 }
 
 /** From where the package resolves whose binding and library are both there; null if there is none. */
-function findNative(environment: NodeJS.ProcessEnv): string | null {
+export function findNative(environment: NodeJS.ProcessEnv): string | null {
   const installed = join(nativeFolder(enginesFolder(environment)), 'package.json')
   return [OWN, installed].find((from) => resolves(NATIVE_PACKAGE, from) && hasLibrary(packageFolder(from))) ?? null
 }
