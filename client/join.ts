@@ -5,15 +5,13 @@ import type { Backend } from '../shared/backend/backend.js'
 import type { Precision, WeightStore } from '../shared/backend/weights.js'
 import type { ClientLink, Traffic } from '../shared/protocol/link.js'
 import { PROTOCOL_VERSION, type MessageOf, type Part } from '../shared/protocol/messages.js'
-import { openCutCodecs } from '../shared/protocol/codec/index.js'
-import { cutMemory } from '../shared/protocol/codec/row-memory.js'
-import { ClientCut } from '../shared/protocol/cut/client-cut.js'
 import { PART_NAMES } from '../shared/protocol/codec/name.js'
 import { checkSameModel, cutOfRun, loraOfRun, weightsOfSides, type LoadedModel } from '../shared/model/loaded.js'
 import type { StageSetting } from '../shared/model/stage.js'
 import { stagesInLane, type Stages } from '../shared/model/stages.js'
 import type { Trace } from '../shared/trace.js'
 import type { ClientData } from './data.js'
+import { NamedCut } from './named-cut.js'
 import type { FileSource } from './file-requests.js'
 import { splitWorker, wholeWorker } from './steps.js'
 import type { MomentsStore } from './round.js'
@@ -82,11 +80,10 @@ export function joinRun<Model extends ClientModel>({
         smoothing: config.train.label_smoothing_factor,
         recomputeAll: config.train.gradient_checkpointing,
       }
-      const cut = new ClientCut(await openCutCodecs(config), cutMemory(config.transport.codec_cache_bytes))
       const worker =
         layer === null
           ? wholeWorker(await stages.whole(setting), watch)
-          : splitWorker(await stages.bottom(setting, layer), server, cut, watch)
+          : splitWorker(await stages.bottom(setting, layer), server, new NamedCut(config.lora.r, config.transport.codec_cache_bytes), watch)
       return { data, worker }
     },
   })

@@ -6,6 +6,7 @@ import { LinkTrace } from '../shared/protocol/link-trace.js'
 import type { Activations, ClientMessage, Gradients, MessageOf, ServerMessage } from '../shared/protocol/messages.js'
 import { silentTrace, traced, type Trace } from '../shared/trace.js'
 import { FileRequests, type FileSource } from './file-requests.js'
+import { LinkMeter } from './link-meter.js'
 import { Mailbox } from './mailbox.js'
 import type { Exchange, Stopwatch } from './steps.js'
 
@@ -37,6 +38,8 @@ export class Requests implements Exchange, Stopwatch {
   /** Whether activations are offered before they are sent: the server says so where it has no room for those of all. */
   asksFirst = false
   private readonly linkTrace: LinkTrace
+  /** What the messages so far tell of the link. */
+  readonly meter = new LinkMeter()
 
   /** @param name the client's, for the trace. */
   constructor(
@@ -76,6 +79,7 @@ export class Requests implements Exchange, Stopwatch {
   startRound(): Seconds {
     this.droppedStep = null
     this.seconds = { compute: 0, wait: 0, network: 0 }
+    this.meter.startRound()
     return this.seconds
   }
 
@@ -92,7 +96,11 @@ export class Requests implements Exchange, Stopwatch {
   }
 
   send(message: Parameters<ClientLink['send']>[0]): Promise<void> {
-    return this.timed('network', () => this.linkTrace.sent(`${this.name} network`, message, this.link.send(message)))
+    const sentAt = performance.now()
+    return this.timed('network', async () => {
+      await this.linkTrace.sent(`${this.name} network`, message, this.link.send(message))
+      this.meter.delivered(message, (performance.now() - sentAt) / 1000)
+    })
   }
 
   /** What a message cost that crossed the link. */

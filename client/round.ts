@@ -53,6 +53,7 @@ export async function makeRound(context: RoundContext, start: MessageOf<'round-s
   const { round, attempt, steps } = start
   const seconds = requests.startRound()
   requests.asksFirst = start.ask_first
+  await worker.useCodecs(start.codecs)
   const adapter = inOrder(decodeTensors(start.adapter), worker.adapterNames)
   const optimizer = createOptimizer(config.train, await startMoments(context, start))
   const preparation = new Preparation((step) => data.localStep(round, step, steps), steps, trace, client)
@@ -86,13 +87,17 @@ export async function makeRound(context: RoundContext, start: MessageOf<'round-s
   const { state } = optimizer
   if (state && config.federation.optimizer_state === 'keep') await context.moments.save(round, state)
   const moments = state && config.federation.optimizer_state === 'average' ? encodeMoments(state) : null
-  await requests.send({ type: 'adapter', round, attempt, adapter: encodeTensors(adapter), moments, steps: made, seconds })
+  await requests.send({
+    ...{ type: 'adapter', round, attempt, adapter: encodeTensors(adapter), moments, steps: made, seconds },
+    ...{ upload: requests.meter.upload, round_trip_s: requests.meter.roundTripSeconds },
+  })
 }
 
 /** Evaluates the held-out rows and sends the sums. @throws as makeRound. */
 export async function makeEvaluation(context: RoundContext, message: MessageOf<'evaluate'>): Promise<void> {
   const { data, worker, requests } = context
   const { round, attempt, max_batches } = message
+  await worker.useCodecs(message.codecs)
   const adapter = inOrder(decodeTensors(message.adapter), worker.adapterNames)
   requests.asksFirst = message.ask_first
   const sums = { nll: 0, tokens: 0, bytes: 0, rows: 0 }

@@ -2,6 +2,7 @@
  * @file One local step's gradients, in the two ways there are: through the server (split), or on the client alone.
  */
 import type { BottomStage, TopStage } from '../shared/model/stage.js'
+import type { CutCodecNames } from '../shared/protocol/codec/setting.js'
 import type { ClientCut } from '../shared/protocol/cut/client-cut.js'
 import { encodeMask } from '../shared/protocol/mask.js'
 import { UserError } from '../shared/errors.js'
@@ -11,6 +12,7 @@ import { encodeVarints } from '../shared/protocol/varints.js'
 import { f32, type F32Tensor, type NamedTensors } from '../shared/tensor.js'
 import type { Batch } from '../shared/train/batch.js'
 import type { MaskKey } from '../shared/train/dropout.js'
+import type { NamedCut } from './named-cut.js'
 
 /** Where in the run a micro-batch stands; `attempt` counts restarts of its round. */
 export interface MicroPlace extends MaskKey {
@@ -26,6 +28,11 @@ export interface MicroResult {
 /** What a client can do with its blocks. */
 export interface Worker {
   readonly adapterNames: readonly string[]
+  /**
+   * What comes next is packed with these codecs; where nothing crosses the cut there are none.
+   * @throws UserError MESSAGE_INVALID
+   */
+  useCodecs(names: CutCodecNames | null): Promise<void>
   /**
    * Forward, loss and backward of one micro-batch.
    * @param meanwhile is called while the server works on it, where there is one.
@@ -53,7 +60,7 @@ export interface Stopwatch {
 }
 
 /** The bottom blocks here, the top at the server. */
-export function splitWorker(bottom: BottomStage, exchange: Exchange, cut: ClientCut, watch: Stopwatch): Worker {
+export function splitWorker(bottom: BottomStage, exchange: Exchange, named: NamedCut, watch: Stopwatch): Worker {
   const message = (
     batch: Batch,
     packed: ReturnType<ClientCut['pack']>,
@@ -79,6 +86,7 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, cut: Client
     hidden: F32Tensor,
     normalizer: number,
     place: MicroPlace,
+    cut: ClientCut,
     meanwhile?: () => void,
   ): Promise<Gradients> => {
     const rows = batch.rows ? { numbers: batch.rows, lengths: batch.lengths } : null
@@ -96,12 +104,14 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, cut: Client
   }
   return {
     adapterNames: bottom.adapterNames,
+    useCodecs: (names) => named.use(names),
     async train(batch, normalizer, adapter, place, meanwhile) {
+      const cut = named.current
       const { hidden, pending } = await watch.computing('forward', () => bottom.forward(batch, adapter, place))
       let gradient: F32Tensor
       let nll: number
       try {
-        const reply = await gradients(batch, hidden, normalizer, place, meanwhile)
+        const reply = await gradients(batch, hidden, normalizer, place, cut, meanwhile)
         gradient = f32(hidden.shape, cut.read(reply, hidden.shape))
         nll = reply.nll ?? NaN
         cut.heardLoss(place.round, nll, reply.tokens)
@@ -114,7 +124,9 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, cut: Client
     },
     async evaluate(batch, adapter, place) {
       const hidden = await watch.computing('evaluate', () => bottom.evaluate(batch, adapter))
-      const { nll } = await exchange.loss(message(batch, cut.packEvaluation(hidden), 'evaluate', batch.targets.data.length, place))
+      const { nll } = await exchange.loss(
+        message(batch, named.current.packEvaluation(hidden), 'evaluate', batch.targets.data.length, place),
+      )
       return nll ?? NaN
     },
     dispose: () => bottom.dispose(),
@@ -125,6 +137,7 @@ export function splitWorker(bottom: BottomStage, exchange: Exchange, cut: Client
 export function wholeWorker(whole: TopStage, watch: Stopwatch): Worker {
   return {
     adapterNames: whole.adapterNames,
+    useCodecs: async () => {},
     async train(batch, normalizer, adapter, place) {
       // Nothing to predict in this part of the step: the loss would be of no positions at all.
       if (batch.targets.data.length === 0) return { nll: 0, grads: new Map() }

@@ -158,7 +158,7 @@ class Trainer {
     this.equipped = { equipment, config: welcome.config }
     const { data } = equipment
     this.options.onEvent?.({ kind: 'ready', data })
-    await this.options.link.send({ type: 'ready', examples: data.examples, tokens: data.tokens, eval_examples: data.evalExamples })
+    await this.requests.send({ type: 'ready', examples: data.examples, tokens: data.tokens, eval_examples: data.evalExamples })
   }
 
   private contextOf({ round, steps }: { round: number; steps: number }): RoundContext {

@@ -34,6 +34,18 @@ const client = (id: string, trainLoss: number | null) => ({
   downlink_bytes: 1_200_000,
 })
 
+/** Of a client whose link chose how activations are packed. */
+const CODECS = {
+  activations: {
+    codec: 'int8',
+    auto: {
+      reason: 'the least coarse with which transfers do not dominate',
+      ...{ measured_round: 0, bytes_per_s: 1_000_000, step_s: 2, transfer_s: 0.25 },
+    },
+  },
+  gradients: { codec: 'fp16' },
+}
+
 function line(round: number, trainLoss: number | null, evalLoss: number, clients: RoundLine['clients']): RoundLine {
   return {
     round,
@@ -60,7 +72,7 @@ function writeRun(): void {
     now,
   })
   run.appendRound(line(0, null, 5, []))
-  run.appendRound(line(1, 4.5, 4.25, [client('client-0', 4.5), client('client-1', null)]))
+  run.appendRound(line(1, 4.5, 4.25, [{ ...client('client-0', 4.5), codecs: CODECS }, client('client-1', null)]))
   for (const id of ['client-0', 'client-1']) {
     const traffic = {
       round: 1,
@@ -71,6 +83,7 @@ function writeRun(): void {
       messages: 10,
       payload_bytes: 700_000,
       wire_bytes: 750_000,
+      fp32_bytes: 2_800_000,
     } as const
     run.appendTraffic(traffic)
   }
@@ -99,8 +112,13 @@ client-1        40     900     10           -     4.0000        1.0     2.0     
 eval loss  █▁             5.0000  4.2500  4.2500   5.0000
 
 traffic
-kind         direction  messages  payload  on the wire
-activations  up               20   1.4 MB       1.5 MB
+kind         direction  messages  payload  on the wire  payload of fp32
+activations  up               20   1.4 MB       1.5 MB            1/4.0
+
+at the cut
+client    tensors      codec   payload  on the wire  as fp32  payload of fp32  auto
+client-0  activations  int8   700.0 kB     750.0 kB   2.8 MB            1/4.0  the least coarse with which transfers do not dominate (round 0: 1.0 MB/s, 0.250 s beside steps of 2.000 s)
+client-1  activations  -      700.0 kB     750.0 kB   2.8 MB            1/4.0
 `)
   })
 
@@ -112,8 +130,12 @@ round  examples  tokens  steps  train loss  eval loss  compute s  wait s  networ
     1        40     900     10      4.5000     4.0000        1.0     2.0        0.5  1.5 MB  1.2 MB
 
 traffic
-kind         direction  messages   payload  on the wire
-activations  up               10  700.0 kB     750.0 kB
+kind         direction  messages   payload  on the wire  payload of fp32
+activations  up               10  700.0 kB     750.0 kB            1/4.0
+
+at the cut
+round  tensors      codec   payload  on the wire  as fp32  payload of fp32  auto
+    1  activations  int8   700.0 kB     750.0 kB   2.8 MB            1/4.0  the least coarse with which transfers do not dominate (round 0: 1.0 MB/s, 0.250 s beside steps of 2.000 s)
 `)
   })
 
@@ -125,7 +147,20 @@ activations  up               10  700.0 kB     750.0 kB
       data: {
         id: 'aaaa',
         rounds: [{ round: 1, clients: [{ id: 'client-0' }] }],
-        traffic: [{ kind: 'activations', direction: 'up', messages: 10, payload_bytes: 700_000, wire_bytes: 750_000 }],
+        traffic: [{ kind: 'activations', direction: 'up', messages: 10, payload_bytes: 700_000, wire_bytes: 750_000, fp32_ratio: 0.25 }],
+        cut: [
+          {
+            ...{
+              client: 'client-0',
+              kind: 'activations',
+              payload_bytes: 700_000,
+              wire_bytes: 750_000,
+              fp32_bytes: 2_800_000,
+              fp32_ratio: 0.25,
+            },
+            rounds: [{ round: 1, payload_bytes: 700_000, fp32_ratio: 0.25, codec: 'int8', auto: CODECS.activations.auto }],
+          },
+        ],
       },
     })
   })
@@ -187,6 +222,7 @@ training  5 rounds of 10 local steps, batches of 4, learning rate 0.0005
     ['train.learning_rate=0', /nothing will be learned/],
     ['data.eval_fraction=0', /nothing will be evaluated/],
     ['transport.token_file=nowhere', /there is no .*nowhere$/],
+    ['transport.gradient_codec={ada: int8}', /gradient_codec names ada, and `cutlayer run` starts client-0 to client-3/],
   ])('warns of %s', async (override, warning) => {
     const rows = await file('rows.jsonl', FOUR_ROWS)
     const path = await file('good.yaml', `data:\n  path: ${rows}\n`)

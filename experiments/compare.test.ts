@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createRunDirectory } from '../server/run-directory.js'
 import { Config } from '../shared/config/schema.js'
-import type { RoundLine, RunGroup } from '../shared/run-records.js'
+import type { RoundLine, RunGroup, TrafficLine } from '../shared/run-records.js'
 import { compareCommand, type Comparison } from './compare.js'
 import type { Groups } from './testing/small-run.js'
 import { typeCommand, typeForScript } from './testing/type.js'
@@ -29,7 +29,7 @@ function line(round: number, trainLoss: number | null, evalPerplexity: number): 
 }
 
 /** A run of two rounds that was better after the first. */
-function writeRun(id: string, config: Groups, digest = 'abc', last = 90, group?: RunGroup): void {
+function writeRun(id: string, config: Groups, digest = 'abc', last = 90, group?: RunGroup, cut?: readonly TrafficLine[]): void {
   const model = { name: 'tiny', digest, family: 'gpt2', layers: 2, hidden_size: 8, parameters: 100 }
   // As if the file had the same content as the model.
   const strategy = config.federation?.strategy === OWN ? { path: OWN, sha256: digest } : null
@@ -44,6 +44,7 @@ function writeRun(id: string, config: Groups, digest = 'abc', last = 90, group?:
   for (const round of [line(0, null, 150), line(1, 4.5, 80), line(2, 4.25, last)]) run.appendRound(round)
   const counts = { rounds: 2, uplink_bytes: 4_500_000, downlink_bytes: 3_000_000, seconds: 60 + last / 10 }
   const ending = { status: 'complete', started: TIME, ended: TIME, before: null, last: null, best: null, error: null } as const
+  if (cut) for (const traffic of cut) run.appendTraffic(traffic)
   if (group) run.writeSummary({ ...ending, ...counts })
   run.close()
 }
@@ -124,4 +125,23 @@ test.each([
   const { status, stderr } = await compare(...runs)
   expect(status).toBe(5)
   expect(stderr).toContain(why)
+})
+
+test('what crossed the cut stands beside what it is as fp32, by direction', async () => {
+  const lines = (direction: 'up' | 'down', payload_bytes: number): TrafficLine => ({
+    ...{ round: 1, attempt: 0, client: 'client-0', direction, kind: direction === 'up' ? 'activations' : 'gradients', messages: 1 },
+    ...{ payload_bytes, wire_bytes: payload_bytes + 1000, fp32_bytes: 2_000_000 },
+  })
+  writeRun('aaaa', {}, 'abc', 90, undefined, [lines('up', 500_000), lines('down', 400_000)])
+  writeRun('bbbb', {})
+  const { stdout } = await compare('aaaa', 'bbbb')
+  expect(stdout).toContain(`id    at the cut    payload  on the wire  of fp32
+aaaa  activations  500.0 kB     501.0 kB    1/4.0
+aaaa  gradients    400.0 kB     401.0 kB    1/5.0
+`)
+  const { data } = await typeForScript<Comparison>([compareCommand], 'compare', 'aaaa', 'bbbb', '--output-dir', folder)
+  expect(data.runs.map(({ cut }) => [cut.up.fp32_ratio, cut.down.fp32_ratio])).toEqual([
+    [0.25, 0.2],
+    [null, null],
+  ])
 })

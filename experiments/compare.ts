@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { byteSize, defineCommand, duration } from '../shared/command-line/index.node.js'
 import { isMapping } from '../shared/config/paths.js'
 import { UserError } from '../shared/errors.js'
+import { ratioText, type CutBytes } from '../shared/protocol/cut-bytes.js'
 import { DEFAULT_OUTPUT_DIR } from './inspect/inspect.js'
 import { measured, table, type Column } from './inspect/table.js'
 import { outcomeOf, type Outcome } from './outcome.js'
@@ -95,6 +96,7 @@ function comparisonText({ differences, runs, groups, warnings }: Comparison, bol
   const parts = [
     differences.length === 0 ? 'the configs are the same\n' : table(columns, differences, bold),
     table(groups.length === 0 ? OUTCOME_COLUMNS : [...OUTCOME_COLUMNS.slice(0, 1), SEED_COLUMN, ...OUTCOME_COLUMNS.slice(1)], runs, bold),
+    ...(cutRows(runs).length === 0 ? [] : [table(CUT_COLUMNS, cutRows(runs), bold)]),
     ...(groups.length === 0 ? [] : [groupsText(groups, bold)]),
     ...warnings.map((warning) => `warning: ${warning}\n`),
   ]
@@ -121,3 +123,23 @@ const OUTCOME_COLUMNS: readonly Column<Outcome>[] = [
   { title: 'down', cell: ({ downlink_bytes }) => byteSize(downlink_bytes), align: 'right' },
   { title: 'time', cell: ({ seconds }) => duration(seconds), align: 'right' },
 ]
+
+/** At the cut, both ways. */
+const CUT_COLUMNS: readonly Column<CutRow>[] = [
+  { title: 'id', cell: ({ id }) => id },
+  { title: 'at the cut', cell: ({ what }) => what },
+  { title: 'payload', cell: ({ payload_bytes }) => byteSize(payload_bytes), align: 'right' },
+  { title: 'on the wire', cell: ({ wire_bytes }) => byteSize(wire_bytes), align: 'right' },
+  { title: 'of fp32', cell: ({ fp32_ratio }) => ratioText(fp32_ratio), align: 'right' },
+]
+
+type CutRow = CutBytes & { readonly id: string; readonly what: string }
+
+function cutRows(runs: readonly Outcome[]): CutRow[] {
+  return runs
+    .flatMap(({ id, cut }) => [
+      { id, what: 'activations', ...cut.up },
+      { id, what: 'gradients', ...cut.down },
+    ])
+    .filter(({ payload_bytes }) => payload_bytes > 0)
+}

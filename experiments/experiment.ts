@@ -19,6 +19,7 @@ import type { RunGroup } from '../shared/run-records.js'
 import type { TraceFile } from '../shared/trace-file.node.js'
 import { checkRows } from './check-rows.js'
 import { clientProcesses, memoryClients, type RunningClients } from './clients.js'
+import { refuseStrangers } from './named-clients.js'
 import { runResult, type RunResult } from '../server/run-summary.js'
 
 /** How long clients may take to end once the server has told them to. */
@@ -48,6 +49,7 @@ export interface ExperimentOptions {
  */
 export async function runExperiment(config: Config, options: ExperimentOptions = {}): Promise<RunResult> {
   const { argv = [], watcher = {}, onDownload, signal, onStart, group, trace } = options
+  refuseStrangers(config)
   const cores = availableParallelism()
   const inMemory = config.transport.kind === 'memory'
   const local = inMemory ? Math.min(cores, clientCount(config) + 1) : clientCount(config) + 1

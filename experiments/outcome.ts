@@ -1,6 +1,7 @@
 /**
  * @file What came out of a run, in one line.
  */
+import { cutTraffic, type CutTraffic } from '../shared/protocol/cut-bytes.js'
 import type { RunGroup } from '../shared/run-records.js'
 import { statusOf } from './inspect/report.js'
 import type { Run } from './runs.js'
@@ -26,6 +27,8 @@ export interface Outcome {
   readonly train_loss: number | null
   readonly uplink_bytes: number
   readonly downlink_bytes: number
+  /** What activations (up) and gradients (down) took, and what they would as fp32. */
+  readonly cut: CutTraffic
   readonly seconds: number
 }
 
@@ -54,6 +57,7 @@ export function outcomeOf(run: Run): Outcome {
     // Only a run that came to its end has totals of its own, with what lies between rounds.
     uplink_bytes: summary?.uplink_bytes ?? sumOver('uplink_bytes'),
     downlink_bytes: summary?.downlink_bytes ?? sumOver('downlink_bytes'),
+    cut: cutTraffic(run.traffic),
     seconds: summary?.seconds ?? rounds.reduce((sum, { seconds }) => sum + seconds, 0),
   }
 }

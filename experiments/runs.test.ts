@@ -92,6 +92,7 @@ describe('reading a run', () => {
       messages: 1,
       payload_bytes: 2,
       wire_bytes: 3,
+      fp32_bytes: 0,
     })
     directory.close()
     const run = await readRun(await findRun('aaaa', outputDir))

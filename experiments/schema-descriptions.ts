@@ -102,8 +102,9 @@ export const KEY_DESCRIPTIONS: Descriptions = {
   privacy: {},
   transport: {
     kind: 'socket: clients are processes; memory: everything runs in one.',
-    activation_codec: 'How activations are packed.',
-    gradient_codec: 'How gradients are packed.',
+    activation_codec: "How activations are packed: a codec for all clients, auto (by each client's measured link), or these by client id.",
+    gradient_codec: 'How gradients are packed: as activation_codec.',
+    codec_loss_budget: 'The relative increase of the loss that auto may cost; its safest codec is allowed whatever it says.',
     codec_cache_bytes: 'What codecs that remember rows may hold of each client in each direction, on each end.',
     max_chunk_bytes: 'Larger messages go in chunks of this size.',
     max_inflight_bytes:

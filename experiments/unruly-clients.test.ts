@@ -26,6 +26,9 @@ async function start(federation: Groups[string], options: Partial<LiveServerOpti
   live = await LiveServer.start({ config, backend, ...options })
 }
 
+/** Nothing, of its link. */
+const UNMEASURED = { upload: { messages: 0, bytes: 0, seconds: 0 }, round_trip_s: 0 }
+
 const events = (event: string) => live.events.filter((entry) => entry.event === event)
 const code = (expected: string) => expect.objectContaining({ code: expected })
 
@@ -133,7 +136,15 @@ describe('a client cannot', () => {
     await start({ num_clients: 1 })
     const early = await ready('client-0')
     const { adapter } = await early.message('round-start')
-    const update = { type: 'adapter' as const, attempt: 0, adapter, moments: null, steps: 1, seconds: { compute: 0, wait: 0, network: 0 } }
+    const update = {
+      type: 'adapter' as const,
+      attempt: 0,
+      adapter,
+      moments: null,
+      steps: 1,
+      seconds: { compute: 0, wait: 0, network: 0 },
+      ...UNMEASURED,
+    }
     for (const round of [0, 1, 2]) await early.send({ ...update, round })
     await early.send(activations())
     await early.message('gradients')

@@ -19,6 +19,7 @@ import type { PerModule } from '../shared/model/module-selection.js'
 import { startAdapter, unusedLoraKeys } from '../shared/model/warm-start.node.js'
 import { elements } from '../shared/tensor.js'
 import { checkRows } from './check-rows.js'
+import { clientsOfRun, strangersOf } from './named-clients.js'
 
 /** Enough for the first row of a file of rows. */
 const PEEK_BYTES = 65536
@@ -44,6 +45,9 @@ export const validateCommand = defineCommand({
       ...privacyWarnings(config, await scoresAllTokens(config, model)),
       ...unusedLoraKeys(config.lora, fit.lora),
       ...trainingWarnings(config),
+      ...strangersOf(config).map(
+        ({ key, client }) => `${key} names ${client}, and \`cutlayer run\` starts ${clientsOfRun(config)}: a server of its own is needed`,
+      ),
     ]
     const heading = `${context.paint('bold', `${path} is valid`)}${warnings.length === 0 ? '' : ', with warnings'}`
     const told = warnings.map((warning) => `${context.paint('yellow', 'warning:')} ${warning}`)

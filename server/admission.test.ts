@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { PROTOCOL_VERSION, type MessageOf } from '../shared/protocol/messages.js'
 import { Admission, type AdmissionRules } from './admission.js'
 
-const rules: AdmissionRules = { token: 'secret', clients: 2, codecs: ['fp32'], undivided: false }
+const rules: AdmissionRules = { token: 'secret', clients: 2, codecs: () => ['fp32'], undivided: false }
 
 function hello(client: string, changes: Partial<MessageOf<'hello'>> = {}): MessageOf<'hello'> {
   return {

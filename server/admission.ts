@@ -12,8 +12,8 @@ export interface AdmissionRules {
   readonly token: string | null
   /** Clients of the run; also the number of parts its data has. */
   readonly clients: number
-  /** Names of the codecs that every client must know, as the config has them. */
-  readonly codecs: readonly string[]
+  /** Names of the codecs that a client may be told to use. */
+  readonly codecs: (client: ClientId) => readonly string[]
   /** Whether one client holds all the data. */
   readonly undivided: boolean
   /** Whether each client's id names a folder of its own: ids that differ only in case would share it on many systems. */
@@ -25,6 +25,11 @@ export class Admission {
   private readonly parts = new Map<ClientId, Part | null>()
 
   constructor(private readonly rules: AdmissionRules) {}
+
+  /** Who has been let in, once nobody else can be; null before. */
+  clientsIfFull(): readonly ClientId[] | null {
+    return this.parts.size < this.rules.clients ? null : [...this.parts.keys()]
+  }
 
   /**
    * Lets a client in, and gives it its part: the one it asks for, or the first that nobody has, by order of first joining.
@@ -53,7 +58,10 @@ export class Admission {
         fix: 'install the same version of cutlayer on both',
       })
     checkToken(this.rules.token, { client, token })
-    const unknown = this.rules.codecs.flatMap(partNames).find((part) => !capabilities.codecs.includes(part))
+    const unknown = this.rules
+      .codecs(client)
+      .flatMap(partNames)
+      .find((part) => !capabilities.codecs.includes(part))
     if (unknown !== undefined)
       throw new UserError({
         code: 'MESSAGE_INVALID',

@@ -5,6 +5,7 @@ import { UserError, unreachable } from '../shared/errors.js'
 import type { ServerLink } from '../shared/protocol/link.js'
 import type { ClientMessage, MessageOf } from '../shared/protocol/messages.js'
 import type { ClientAdapters } from './client-adapters.js'
+import type { ClientCodecs } from './client-codecs.js'
 import type { Inflight } from './inflight.js'
 import type { ModelDesk } from './model-desk.js'
 import { invalid } from './invalid.js'
@@ -20,6 +21,7 @@ export interface ClientMessagesOptions {
   readonly settings: RoundSettings
   readonly roster: Roster
   readonly engine: StepEngine
+  readonly codecs: ClientCodecs
   readonly inflight: Inflight
   readonly adapters: ClientAdapters
   readonly records: RoundRecords
@@ -58,6 +60,7 @@ export class ClientMessages {
         if (!counts || !isAdapterAwaited(settings, state, { ...message, client })) return
         adapters.take(client, message, counts, rounds.updatesSoFar)
         records.reply(client, message)
+        this.options.codecs.finished(client, message, records.cutFp32Bytes(client, message))
         return rounds.dispatch({ type: 'adapter', client, round: message.round, attempt: message.attempt })
       }
       case 'evaluation':
@@ -107,7 +110,7 @@ export class ClientMessages {
   }
 
   private activations(client: ClientId, message: MessageOf<'activations'>): void {
-    const { settings, roster, engine, inflight, rounds, onUnusable } = this.options
+    const { settings, roster, engine, inflight, rounds, records, onUnusable } = this.options
     if (!settings.remoteSteps) throw invalid('activations, in a run where clients hold the whole model')
     const { state } = rounds
     const request = requestKey(message)
@@ -116,7 +119,10 @@ export class ClientMessages {
     if (message.purpose === 'train') {
       if (!isAwaited(settings, state, { ...message, client })) return
       inflight.check(client, message, tokensOf(message))
-      if (engine.take(client, message)) return rounds.dispatch({ ...message, client })
+      if (engine.take(client, message)) {
+        records.taken(client, message)
+        return rounds.dispatch({ ...message, client })
+      }
       const { round, attempt, step, micro } = message
       return roster.send(client, { type: 'resync', round, attempt, step, micro })
     }
@@ -129,6 +135,7 @@ export class ClientMessages {
     roster.begin(client, request)
     const link = roster.linkOf(client)
     const answered = engine.evaluate(client, message)
+    records.taken(client, message)
     inflight.computing(client, message)
     answered
       .then(

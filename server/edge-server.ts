@@ -9,7 +9,7 @@ import { UserError } from '../shared/errors.js'
 import type { Architecture } from '../shared/model/families/family.js'
 import type { ServedModel } from '../shared/model/served.node.js'
 import type { TopStage } from '../shared/model/stage.js'
-import type { CutCodecs } from '../shared/protocol/codec/index.js'
+import { clientsNamed, possibleCodecs } from '../shared/protocol/codec/setting.js'
 import type { ServerLink, Traffic } from '../shared/protocol/link.js'
 import { PROTOCOL_VERSION, type ClientMessage, type MessageOf, type ModelCard, type ServerMessage } from '../shared/protocol/messages.js'
 import type { F32Tensor, NamedTensors } from '../shared/tensor.js'
@@ -20,6 +20,8 @@ import { Aggregation } from './aggregation.js'
 import type { ClientAdapters } from './client-adapters.js'
 import { Inflight, inflightLimits } from './inflight.js'
 import { invalid } from './invalid.js'
+import { ClientCodecs } from './client-codecs.js'
+import type { ClientCuts } from './client-cuts.js'
 import { guardedObserver, systemClock, type Clock, type RunObserver } from './observer.js'
 import { ClientMessages } from './client-messages.js'
 import { ModelDesk } from './model-desk.js'
@@ -43,7 +45,7 @@ export interface EdgeServerOptions {
   readonly files?: ServedModel
   /** The top from the cut on; null where clients hold the whole model. */
   readonly top: TopStage | null
-  readonly codecs: CutCodecs
+  readonly cuts: ClientCuts
   /** The whole adapter that training starts from. The top's part of it is the server's, all else the clients'. */
   readonly start: NamedTensors
   readonly strategy: Strategy
@@ -61,6 +63,7 @@ export class EdgeServer {
   private readonly top: TopTrainer | null
   private readonly observer: RunObserver
   private readonly roster: Roster
+  private readonly codecs: ClientCodecs
   private readonly engine: StepEngine
   private readonly inflight: Inflight
   private readonly adapters: ClientAdapters
@@ -68,6 +71,7 @@ export class EdgeServer {
   private readonly rounds: RoundRunner
   private readonly messages: ClientMessages
   private refusals = 0
+  private hasLookedForStrangers = false
 
   constructor(private readonly options: EdgeServerOptions) {
     const { config, strategy, architecture, trace = silentTrace } = options
@@ -79,12 +83,20 @@ export class EdgeServer {
     this.admission = new Admission({
       token: options.token,
       clients: clientCount(config),
-      codecs: [config.transport.activation_codec, config.transport.gradient_codec],
+      codecs: (client) => [
+        ...possibleCodecs(config.transport.activation_codec, client, 'activations'),
+        ...possibleCodecs(config.transport.gradient_codec, client, 'gradients'),
+      ],
       undivided: config.split.topology === 'centralized',
       namesFolders: config.split.topology === 'local',
     })
-    this.roster = new Roster((client, link, error) => this.giveUp(client, link, error), trace)
-    this.engine = new StepEngine({ config, architecture, top: this.top, codecs: options.codecs, trace })
+    this.codecs = new ClientCodecs(config.transport, options.cuts, clock)
+    this.roster = new Roster(
+      (client, link, error) => this.giveUp(client, link, error),
+      trace,
+      (client, message) => this.codecs.sending(client, message),
+    )
+    this.engine = new StepEngine({ config, architecture, top: this.top, cuts: options.cuts, trace })
     this.adapters =
       config.split.topology === 'local'
         ? new OwnAdapters(clients, config.federation.optimizer_state)
@@ -99,6 +111,7 @@ export class EdgeServer {
       settings,
       roster: this.roster,
       engine: this.engine,
+      codecs: this.codecs,
       inflight: this.inflight,
       adapters: this.adapters,
       records: this.records,
@@ -219,6 +232,7 @@ export class EdgeServer {
       void farewell(link, end)
       return null
     }
+    this.warnOfStrangers()
     const { config, model, run } = this.options
     const limits = {
       max_chunk_bytes: config.transport.max_chunk_bytes,
@@ -230,6 +244,18 @@ export class EdgeServer {
     this.observer.event({ event: 'join', client, round: this.round })
     this.roster.send(client, { type: 'welcome', protocol: PROTOCOL_VERSION, run, config: clientConfigOf(config), model, part, limits })
     return client
+  }
+
+  /** Once all have joined that can, a codec may turn out to be for nobody. */
+  private warnOfStrangers(): void {
+    const { split, transport } = this.options.config
+    const joined = this.admission.clientsIfFull()
+    if (this.hasLookedForStrangers || joined === null || split.topology !== 'split') return
+    this.hasLookedForStrangers = true
+    const known = new Set(joined)
+    for (const key of ['activation_codec', 'gradient_codec'] as const)
+      for (const client of clientsNamed(transport[key]).filter((named) => !known.has(named)))
+        this.observer.event({ event: 'warning', reason: `transport.${key} names ${client}, and no client of this run is called so` })
   }
 
   private refuse(link: ServerLink, message: ClientMessage, cause: unknown): void {
@@ -258,7 +284,7 @@ export class EdgeServer {
 
   private lose(client: ClientId, reason: string): void {
     if (!this.roster.remove(client)) return
-    this.engine.forget(client)
+    this.codecs.forget(client)
     this.inflight.forget(client)
     this.observer.event({ event: 'leave', client, round: this.round, reason })
     this.rounds.dispatch({ type: 'lost', client, reason })

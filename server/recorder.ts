@@ -6,6 +6,7 @@ import type { Config } from '../shared/config/schema.js'
 import type { UserError } from '../shared/errors.js'
 import type { LoraConfig } from '../shared/model/adapter.js'
 import { writePeftAdapter } from '../shared/model/peft.node.js'
+import { cutBytes, cutTraffic, type CutTraffic } from '../shared/protocol/cut-bytes.js'
 import type { RoundLine, Summary } from '../shared/run-records.js'
 import type { NamedTensors } from '../shared/tensor.js'
 import { silentTrace, traced, type Trace } from '../shared/trace.js'
@@ -32,6 +33,8 @@ export interface RunRecord {
   readonly rounds: readonly RoundLine[]
   readonly best: RoundLine | null
   readonly bytes: { readonly up: number; readonly down: number }
+  /** Of them, what the tensors at the cut took. */
+  readonly cut: CutTraffic
   /** Whether the server has ended it, well or not. */
   readonly isOver: boolean
 }
@@ -46,12 +49,13 @@ export class RunRecorder implements RunObserver {
   /** Adapters are written one after the other. Nobody waits for the best one but the end of the run, which also waits for one cut short. */
   private writing: Promise<void> = Promise.resolve()
   private readonly bytes = { up: 0, down: 0 }
+  private cut = cutTraffic([])
   private isOver = false
 
   constructor(private readonly options: RecorderOptions) {}
 
   get record(): RunRecord {
-    return { rounds: this.rounds, best: this.best, bytes: this.bytes, isOver: this.isOver }
+    return { rounds: this.rounds, best: this.best, bytes: this.bytes, cut: this.cut, isOver: this.isOver }
   }
 
   event: RunObserver['event'] = (event) => {
@@ -66,6 +70,8 @@ export class RunRecorder implements RunObserver {
       this.options.directory.appendTraffic(line)
       this.bytes[line.direction] += line.wire_bytes
     }
+    const more = cutTraffic(lines)
+    this.cut = { up: cutBytes([this.cut.up, more.up]), down: cutBytes([this.cut.down, more.down]) }
   }
 
   activity(): void {}

@@ -18,6 +18,7 @@ const SHOWN: Readonly<Record<string, (event: RunEvent) => string>> = {
   retry: ({ client }) => `${client}: connected again`,
   deadline: ({ client, round, step }) =>
     `${client} missed the deadline of ${typeof step === 'number' ? `round ${round}, step ${step}` : `the evaluation of round ${round}`}`,
+  codecs: ({ client, round, reason }) => `${client} from round ${round}: ${reason}`,
   missing: ({ client, round, reason }) => `round ${round} ended without ${client}: ${reason}`,
 }
 

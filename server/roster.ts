@@ -26,10 +26,14 @@ export class Roster {
   private readonly clients = new Map<ClientId, Connected>()
   private readonly linkTrace: LinkTrace
 
-  /** @param onUndeliverable a message is larger than the link carries; a link that closes tells so itself. */
+  /**
+   * @param onUndeliverable a message is larger than the link carries; a link that closes tells so itself.
+   * @param onSending a message goes out; what it returns is called once the client holds it.
+   */
   constructor(
     private readonly onUndeliverable: (client: ClientId, link: ServerLink, error: UserError) => void,
     trace: Trace = silentTrace,
+    private readonly onSending: (client: ClientId, message: ServerMessage) => () => void = () => () => {},
   ) {
     this.linkTrace = new LinkTrace(trace)
   }
@@ -64,7 +68,8 @@ export class Roster {
   private async deliver(client: ClientId, message: ServerMessage): Promise<void> {
     const link = this.linkOf(client)
     if (!link) return
-    await this.linkTrace.sent(trackOf(client), message, link.send(message)).catch((error: unknown) => {
+    const onDelivered = this.onSending(client, message)
+    await this.linkTrace.sent(trackOf(client), message, link.send(message)).then(onDelivered, (error: unknown) => {
       if (error instanceof UserError && error.code === 'MESSAGE_TOO_LARGE') this.onUndeliverable(client, link, error)
     })
   }

@@ -27,6 +27,7 @@ const NOTHING: LossSums = { nll: 0, tokens: 0, bytes: 0 }
 
 export class RoundMetrics {
   private readonly clients = new Map<ClientId, ClientNumbers>()
+  private readonly codecs = new Map<ClientId, NonNullable<RoundClient['codecs']>>()
   private isEvaluated = false
   private isGivenUp = false
   private merged: { replies: number; missing: readonly Missing[] } | null = null
@@ -40,6 +41,10 @@ export class RoundMetrics {
 
   seconds(client: ClientId, seconds: RoundClient['seconds']): void {
     this.of(client).seconds = seconds
+  }
+
+  packs(client: ClientId, codecs: NonNullable<RoundClient['codecs']>): void {
+    this.codecs.set(client, codecs)
   }
 
   startEvaluation(): void {
@@ -82,6 +87,7 @@ export class RoundMetrics {
       clients: entries.map(([id, numbers]) => {
         const { up, down } = facts.bytes(id)
         const { examples, tokens } = facts.counts(id)
+        const codecs = this.codecs.get(id)
         return {
           id,
           examples,
@@ -92,6 +98,7 @@ export class RoundMetrics {
           seconds: numbers.seconds,
           uplink_bytes: up,
           downlink_bytes: down,
+          ...(codecs ? { codecs } : {}),
         }
       }),
       aggregation: this.merged && {

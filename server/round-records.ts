@@ -4,8 +4,8 @@
 import type { Config } from '../shared/config/schema.js'
 import type { Traffic } from '../shared/protocol/link.js'
 import type { ClientMessage, MessageOf, ServerMessage } from '../shared/protocol/messages.js'
-import { placeOf, TrafficLedger } from '../shared/protocol/traffic.js'
-import type { RoundLine } from '../shared/run-records.js'
+import { placeOf, TrafficLedger, trafficKind } from '../shared/protocol/traffic.js'
+import type { RoundClient, RoundLine } from '../shared/run-records.js'
 import type { Clock, RunObserver } from './observer.js'
 import { RoundMetrics } from './round-metrics.js'
 import type { ClientId, Member, Missing } from './round-state.js'
@@ -47,7 +47,15 @@ export class RoundRecords {
     const place = placeOf(message, client, { round, attempt })
     // What is acknowledged after its round's lines are written, or names a round that is yet to come, counts where the run is.
     const isOpen = place.attempt <= (this.attempts.get(place.round) ?? -1)
-    this.ledger.add(isOpen ? place : { client, round, attempt }, traffic)
+    const booked = isOpen ? place : { client, round, attempt }
+    this.ledger.add(booked, traffic)
+    if (message.type === 'gradients') this.ledger.addTensor(booked, traffic.direction, traffic.kind, message.hidden.shape)
+  }
+
+  /** The server has taken in a client's activations, whose shape is what it says. */
+  taken(client: ClientId, message: MessageOf<'activations'>): void {
+    const { round, attempt, hidden } = message
+    this.ledger.addTensor({ client, round, attempt }, 'up', trafficKind(message), hidden.shape)
   }
 
   /** A client's own counts, which its lines show also after it has left. */
@@ -58,6 +66,16 @@ export class RoundRecords {
   startRound(): void {
     this.metrics = new RoundMetrics()
     this.startedAt = this.clock.now()
+  }
+
+  /** What a client's round is packed with. */
+  packs(client: ClientId, codecs: NonNullable<RoundClient['codecs']>): void {
+    this.metrics.packs(client, codecs)
+  }
+
+  /** What a client's activations and gradients of a round are as fp32. */
+  cutFp32Bytes(client: ClientId, { round, attempt }: InRound): { readonly up: number; readonly down: number } {
+    return this.ledger.cutFp32Bytes({ client, round, attempt })
   }
 
   /** Clients were asked to evaluate. Waiting for clients to join is no part of the evaluation before training. */

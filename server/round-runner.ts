@@ -4,12 +4,13 @@
 import type { Config } from '../shared/config/schema.js'
 import { UserError, unreachable } from '../shared/errors.js'
 import type { ServerLink } from '../shared/protocol/link.js'
-import type { ServerMessage } from '../shared/protocol/messages.js'
+import type { MessageOf, ServerMessage } from '../shared/protocol/messages.js'
 import { derive } from '../shared/random.js'
 import type { NamedTensors } from '../shared/tensor.js'
 import { silentTrace, type Trace } from '../shared/trace.js'
 import { scheduledRate } from '../shared/train/schedule.js'
 import type { ClientAdapters } from './client-adapters.js'
+import type { ClientCodecs } from './client-codecs.js'
 import type { Clock, RunObserver } from './observer.js'
 import type { RoundRecords } from './round-records.js'
 import type { ClientId, RoundEffect, RoundEvent, RoundSettings, RoundState, Selection } from './round-state.js'
@@ -27,6 +28,7 @@ export interface RoundRunnerOptions {
   readonly strategy: Strategy
   readonly roster: Roster
   readonly engine: StepEngine
+  readonly codecs: ClientCodecs
   readonly top: TopTrainer | null
   readonly inflight: Inflight
   readonly adapters: ClientAdapters
@@ -170,7 +172,7 @@ export class RoundRunner {
   }
 
   private carryOut(effect: RoundEffect, { round, attempt }: RoundState): void {
-    const { config, roster, engine, inflight, adapters, records, observer, clock } = this.options
+    const { config, roster, engine, codecs, inflight, adapters, records, observer, clock } = this.options
     switch (effect.type) {
       case 'evaluate': {
         records.startEvaluation(round)
@@ -181,6 +183,7 @@ export class RoundRunner {
             round,
             attempt,
             adapter: adapters.codedOf(client),
+            codecs: this.isSplit ? codecs.forEvaluation(client) : null,
             max_batches: config.eval.max_eval_batches,
             ask_first,
           })
@@ -267,10 +270,27 @@ export class RoundRunner {
         steps,
         position: (round - 1) * scheduled,
         positions: num_rounds * scheduled,
+        codecs: this.codecsFor(client),
         deadlines: { step_s: step_deadline_s, round_s: round_deadline_s },
         ask_first,
       })
     }
+  }
+
+  /** What the client's round is packed with; null where no tensors of the cut cross. */
+  private codecsFor(client: ClientId): MessageOf<'round-start'>['codecs'] {
+    if (!this.isSplit) return null
+    const { codecs, records, observer } = this.options
+    const { round } = this.current
+    const { names, uses, isChanged } = codecs.startRound(client, round)
+    records.packs(client, uses)
+    const reason = `activations by ${names.activations}, gradients by ${names.gradients}`
+    if (isChanged) observer.event({ event: 'codecs', client, round, ...names, reason })
+    return names
+  }
+
+  private get isSplit(): boolean {
+    return this.options.settings.remoteSteps
   }
 
   private topStep(step: number, clients: readonly ClientId[]): void {

@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs'
 import { basename, join, relative } from 'node:path'
 import { byteSize, type CommandContext } from '../shared/command-line/index.node.js'
 import { namedAdapters } from '../shared/model/adapter-folders.node.js'
+import { ratioText, type CutBytes, type CutTraffic } from '../shared/protocol/cut-bytes.js'
 import type { RoundLine } from '../shared/run-records.js'
 import type { HostedRun } from './host.js'
 
@@ -15,6 +16,8 @@ export interface RunResult {
   readonly adapter_dir: string | null
   /** In the topology `local` alone: the folder of each client's own adapter. */
   readonly client_adapter_dirs?: Readonly<Record<string, string>>
+  /** What activations (up) and gradients (down) took, and what they would as fp32. */
+  readonly cut: CutTraffic
   readonly rounds: readonly {
     readonly round: number
     readonly train_loss: number | null
@@ -33,6 +36,7 @@ export function runResult({ directory, record }: Pick<HostedRun, 'directory' | '
     run_dir: folder,
     adapter_dir: existsSync(adapterDir) ? adapterDir : null,
     ...(clients.length === 0 ? {} : { client_adapter_dirs: Object.fromEntries(clients.map((id) => [id, join(adapterDir, id)])) }),
+    cut: record.cut,
     rounds: record.rounds.map(roundResult),
   }
 }
@@ -51,7 +55,7 @@ function roundResult(line: RoundLine): RunResult['rounds'][number] {
   }
 }
 
-export function runSummary({ paint }: CommandContext, { run_dir, adapter_dir, client_adapter_dirs: own, rounds }: RunResult): string {
+export function runSummary({ paint }: CommandContext, { run_dir, adapter_dir, client_adapter_dirs: own, cut, rounds }: RunResult): string {
   const scored = rounds.filter(({ eval_perplexity }) => eval_perplexity !== null)
   const [first, last] = [scored[0], scored.at(-1)]
   const total = (key: 'uplink_bytes' | 'downlink_bytes'): string => byteSize(rounds.reduce((sum, round) => sum + round[key], 0))
@@ -63,12 +67,18 @@ export function runSummary({ paint }: CommandContext, { run_dir, adapter_dir, cl
   return [
     paint('bold', change),
     `traffic   up ${total('uplink_bytes')}, down ${total('downlink_bytes')}`,
+    ...(cut.up.fp32_ratio === null ? [] : [`cut       activations up ${cutText(cut.up)}, gradients down ${cutText(cut.down)}`]),
     `run       ${here(run_dir)}`,
     `adapter   ${adapter_dir === null ? 'none: no round was finished' : `${here(adapter_dir)} (PEFT form${own ? `: ${Object.keys(own).length} clients, each in a folder of its name` : ''})`}`,
     `logs      ${here(run_dir)}/logs`,
     '',
     `next      npx cutlayer inspect ${basename(run_dir)}`,
   ].join('\n')
+}
+
+/** `1.2 MB (payload 1.1 MB, 1/5.2 of fp32)` */
+function cutText({ wire_bytes, payload_bytes, fp32_ratio }: CutBytes): string {
+  return `${byteSize(wire_bytes)} (payload ${byteSize(payload_bytes)}, ${ratioText(fp32_ratio)} of fp32)`
 }
 
 function percent(change: number): string {

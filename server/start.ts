@@ -10,9 +10,9 @@ import type { ServedModel } from '../shared/model/served.node.js'
 import { StageLanes } from '../shared/model/stage-lanes.js'
 import { openTop, type TopStage } from '../shared/model/stage.js'
 import { topInLanes } from '../shared/model/stages.js'
-import { openCutCodecs } from '../shared/protocol/codec/index.js'
 import type { NamedTensors } from '../shared/tensor.js'
 import type { Trace } from '../shared/trace.js'
+import { ClientCuts, openCodecBook } from './client-cuts.js'
 import { EdgeServer } from './edge-server.js'
 import type { Clock, RunObserver } from './observer.js'
 import { loadStrategy } from './strategy/own.js'
@@ -76,7 +76,7 @@ export async function startServer(setup: ServerSetup): Promise<StartedServer> {
   const { init_lora_weights: init } = config.lora
   const server = new EdgeServer({
     config,
-    codecs: await openCutCodecs(config),
+    cuts: new ClientCuts(await openCodecBook(config), config.transport.codec_cache_bytes),
     run: setup.run,
     model: modelCardOf(model),
     architecture: model.architecture,

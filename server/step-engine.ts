@@ -5,15 +5,14 @@ import type { Config } from '../shared/config/schema.js'
 import { unreachable } from '../shared/errors.js'
 import type { Architecture } from '../shared/model/families/family.js'
 import type { TopBatch } from '../shared/model/stage.js'
-import type { CutCodecs } from '../shared/protocol/codec/index.js'
-import { cutMemory } from '../shared/protocol/codec/row-memory.js'
 import type { TrackedRows } from '../shared/protocol/cut/rows.js'
-import { ServerCut } from '../shared/protocol/cut/server-cut.js'
+import type { ServerCut } from '../shared/protocol/cut/server-cut.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
 import { finiteOrNull } from '../shared/train/metrics.js'
 import { roundingStream } from '../shared/protocol/rounding.js'
 import { silentTrace, type EndSpan, type Trace } from '../shared/trace.js'
 import { Turns } from '../shared/turns.js'
+import type { ClientCuts } from './client-cuts.js'
 import { readActivations, type ReadBatch } from './inbox.js'
 import { invalid } from './invalid.js'
 import type { ClientId } from './round-state.js'
@@ -24,7 +23,7 @@ export interface StepEngineOptions {
   readonly architecture: Architecture
   /** null where clients hold the whole model. */
   readonly top: TopTrainer | null
-  readonly codecs: CutCodecs
+  readonly cuts: ClientCuts
   readonly trace?: Trace
 }
 
@@ -63,7 +62,6 @@ export class StepEngine {
   private readonly seen = new Map<string, StepSeen>()
   /** Of the steps that have begun: all micro-batches of one are divided by the same. */
   private readonly normalizers = new Map<string, number>()
-  private readonly cuts = new Map<ClientId, ServerCut>()
 
   private readonly trace: Trace
 
@@ -80,11 +78,6 @@ export class StepEngine {
     this.normalizers.clear()
   }
 
-  /** Lets go of all that is remembered of a client's rows: its next process knows nothing of it. */
-  forget(client: ClientId): void {
-    this.cuts.delete(client)
-  }
-
   /**
    * Reads a micro-batch, which then waits for `compute`.
    * @returns false if it has to come again, whole; nothing has changed then.
@@ -94,7 +87,7 @@ export class StepEngine {
     const { step, normalizer } = message
     const before = this.normalizers.get(stepKey({ client, step })) ?? normalizer
     if (normalizer !== before) throw invalid(`normalizers of ${before} and ${normalizer} in one step`)
-    const cut = this.cutWith(client)
+    const cut = this.options.cuts.of(client)
     const taken = this.read(cut, message)
     if (!taken) return false
     taken.read.keep()
@@ -140,7 +133,7 @@ export class StepEngine {
 
   /** The loss of a held-out batch. @throws UserError MESSAGE_INVALID at once if it cannot be read. */
   evaluate(client: ClientId, message: MessageOf<'activations'>): Promise<MessageOf<'loss'>> {
-    const { batch } = this.read(this.cutWith(client), message) ?? unreachable('a held-out batch that is told against others')
+    const { batch } = this.read(this.options.cuts.of(client), message) ?? unreachable('a held-out batch that is told against others')
     const { round, attempt, step, micro } = message
     const endWait = this.trace.begin('server queue', 'queued: evaluation', { round, step })
     const work = async (): Promise<MessageOf<'loss'>> => {
@@ -191,13 +184,6 @@ export class StepEngine {
   private read(cut: ServerCut, message: MessageOf<'activations'>): ReadBatch | null {
     const { architecture, config } = this.options
     return readActivations(message, { architecture, maxRows: config.train.per_device_train_batch_size, cut })
-  }
-
-  private cutWith(client: ClientId): ServerCut {
-    const { codecs, config } = this.options
-    const cut = this.cuts.get(client) ?? new ServerCut(codecs, cutMemory(config.transport.codec_cache_bytes))
-    this.cuts.set(client, cut)
-    return cut
   }
 
   private top(): TopTrainer {

@@ -13,6 +13,26 @@ const Measured = z.number().nullable()
 const reason = z.string().optional()
 const Time = z.iso.datetime() // RFC 3339, UTC
 
+/** What one direction of a client's cut was packed with in a round. */
+export const CodecUse = z.object({
+  codec: z.string(),
+  /** Where the config says `auto`: why this one, and what was measured. */
+  auto: z
+    .object({
+      reason: z.string(),
+      /** The round whose measurements these are; null: none yet. */
+      measured_round: Count.nullable(),
+      /** Of the link in this direction, while transferring; null: too fast to tell. */
+      bytes_per_s: Measured,
+      /** Of a step without the client's transfers. */
+      step_s: Measured,
+      /** What the transfers of a step in this direction were expected to take with that codec. */
+      transfer_s: Measured,
+    })
+    .optional(),
+})
+export type CodecUse = z.infer<typeof CodecUse>
+
 /** One client's part of a round. Losses are nats per scored token, bytes as on the wire. */
 export const RoundClient = z.object({
   id: z.string(),
@@ -26,6 +46,8 @@ export const RoundClient = z.object({
   seconds: z.object({ compute: z.number(), wait: z.number(), network: z.number() }),
   uplink_bytes: Count,
   downlink_bytes: Count,
+  /** Where it trained through the server. */
+  codecs: z.object({ activations: CodecUse, gradients: CodecUse }).optional(),
 })
 export type RoundClient = z.infer<typeof RoundClient>
 
@@ -81,6 +103,8 @@ export const TrafficLine = z.object({
   messages: Count,
   payload_bytes: Count,
   wire_bytes: Count,
+  /** What the cut tensors in it are as fp32 (protocol/traffic.ts says which count); 0 where there are none. Lines of older versions have none. */
+  fp32_bytes: Count.default(0),
 })
 export type TrafficLine = z.infer<typeof TrafficLine>
 

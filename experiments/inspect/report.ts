@@ -3,7 +3,9 @@
  */
 import { byteSize, duration } from '../../shared/command-line/index.node.js'
 import type { RoundClient, RoundLine, RunGroup, StepLine, TrafficLine } from '../../shared/run-records.js'
+import { cutBytes, ratioText } from '../../shared/protocol/cut-bytes.js'
 import type { Run } from '../runs.js'
+import { clientCuts, cutText, type ClientCutReport } from './cut.js'
 import type { Glyphs } from './curve.js'
 import { roundCurves, stepCurves } from './curves.js'
 import { type Column, measured, table } from './table.js'
@@ -20,6 +22,9 @@ export interface TrafficSum {
   readonly messages: number
   readonly payload_bytes: number
   readonly wire_bytes: number
+  /** What the cut tensors in it are as fp32, and the payload as a share of that; 0 and null where there are none. */
+  readonly fp32_bytes: number
+  readonly fp32_ratio: number | null
 }
 
 /** What tells runs apart at a glance. */
@@ -37,6 +42,8 @@ export interface RunHead {
 export interface RunReport extends RunHead {
   readonly rounds: readonly RoundLine[]
   readonly traffic: readonly TrafficSum[]
+  /** By client and direction. */
+  readonly cut: readonly ClientCutReport[]
   /** Of the round that was asked for; null if none was. */
   readonly steps: readonly StepLine[] | null
   readonly warnings: readonly string[]
@@ -61,10 +68,12 @@ export function headOf(run: Run): RunHead {
 export function reportOf(run: Run, { round, client }: Selection, steps: readonly StepLine[] = []): RunReport {
   const isAsked = (line: { round: number }): boolean => round === undefined || line.round === round
   const rounds = run.rounds.filter(isAsked)
+  const traffic = run.traffic.filter((line) => isAsked(line) && (client === undefined || line.client === client))
   return {
     ...headOf(run),
     rounds: client === undefined ? rounds : rounds.map((line) => ({ ...line, clients: line.clients.filter(({ id }) => id === client) })),
-    traffic: sumByKind(run.traffic.filter((line) => isAsked(line) && (client === undefined || line.client === client))),
+    traffic: sumByKind(traffic),
+    cut: clientCuts(traffic, rounds),
     steps: round === undefined ? null : steps.filter((line) => isAsked(line) && (client === undefined || line.client === client)),
     warnings: run.warnings,
   }
@@ -82,22 +91,18 @@ export function statusOf(run: Run): string {
 
 function sumByKind(lines: readonly TrafficLine[]): TrafficSum[] {
   const sums = new Map<string, TrafficSum>()
-  for (const { kind, direction, messages, payload_bytes, wire_bytes } of lines) {
+  for (const line of lines) {
+    const { kind, direction, messages } = line
     const key = `${kind} ${direction}`
-    const sum = sums.get(key) ?? { kind, direction, messages: 0, payload_bytes: 0, wire_bytes: 0 }
-    sums.set(key, {
-      ...sum,
-      messages: sum.messages + messages,
-      payload_bytes: sum.payload_bytes + payload_bytes,
-      wire_bytes: sum.wire_bytes + wire_bytes,
-    })
+    const sum = sums.get(key)
+    sums.set(key, { kind, direction, messages: (sum?.messages ?? 0) + messages, ...cutBytes(sum ? [sum, line] : [line]) })
   }
   return [...sums.values()].sort((a, b) => b.wire_bytes - a.wire_bytes)
 }
 
 /** The report as text. Of several rounds, the clients of the last one are shown; of one client, all its rounds. */
 export function reportText(report: RunReport, selection: Selection, glyphs: Glyphs, bold: (text: string) => string): string {
-  const { rounds, traffic, steps } = report
+  const { rounds, traffic, cut, steps } = report
   const head = [`${bold(report.name)} (${report.id}), ${report.status}`, report.run_dir]
   if (report.created !== null) head.push(`started ${report.created}, model ${report.model}`)
   if (report.group !== null) head.push(`${seedText(report.group)}; all of them: npx cutlayer compare ${report.group.id}`)
@@ -119,6 +124,7 @@ export function reportText(report: RunReport, selection: Selection, glyphs: Glyp
   if (curves !== '') parts.push(curves)
   if (traffic.length > 0)
     parts.push(`traffic${selection.round === undefined ? '' : ` of round ${selection.round}`}\n${table(TRAFFIC_COLUMNS, traffic, bold)}`)
+  if (cut.length > 0) parts.push(cutText(cut, selection.client !== undefined, bold))
   parts.push(...report.warnings.map((warning) => `warning: ${warning}\n`))
   return parts.join('\n')
 }
@@ -159,4 +165,5 @@ const TRAFFIC_COLUMNS: readonly Column<TrafficSum>[] = [
   { title: 'messages', cell: ({ messages }) => String(messages), align: 'right' },
   { title: 'payload', cell: ({ payload_bytes }) => byteSize(payload_bytes), align: 'right' },
   { title: 'on the wire', cell: ({ wire_bytes }) => byteSize(wire_bytes), align: 'right' },
+  { title: 'payload of fp32', cell: ({ fp32_ratio }) => ratioText(fp32_ratio), align: 'right' },
 ]

@@ -3,6 +3,7 @@
  */
 import type { Config } from '../../shared/config/schema.js'
 import { evaluationName, rememberingEnds } from '../../shared/protocol/codec/name.js'
+import type { CutCodecNames } from '../../shared/protocol/codec/setting.js'
 import type { CodedMoments, MessageOf, TensorMap } from '../../shared/protocol/messages.js'
 import { varintBytes } from '../../shared/protocol/varints.js'
 import type { BatchSize } from './flops.js'
@@ -32,6 +33,8 @@ export interface WireSetting {
   readonly isSplit: boolean
   /** Whether clients offer activations before they send them, because the server has no room for those of all. */
   readonly asksFirst: { readonly training: boolean; readonly evaluation: boolean }
+  /** What the client's tensors are packed with. */
+  readonly codecs: CutCodecNames
   /** Name and shape of every adapter tensor that clients hold. */
   readonly adapter: ReadonlyMap<string, readonly [number, number]>
 }
@@ -61,7 +64,7 @@ interface RoundSetting extends WireSetting {
 }
 
 function training(setting: RoundSetting, { round, steps }: RoundWork): Traffic[] {
-  const { config, isSplit, asksFirst } = setting
+  const { config, isSplit, asksFirst, codecs } = setting
   const { local_steps, num_rounds, step_deadline_s, round_deadline_s } = config.federation
   const place = { round, attempt: 0 }
   const positions = num_rounds * (local_steps ?? steps.length)
@@ -75,6 +78,7 @@ function training(setting: RoundSetting, { round, steps }: RoundWork): Traffic[]
     steps: steps.length,
     position: (round - 1) * steps.length,
     positions,
+    codecs: isSplit ? codecs : null,
     deadlines: { step_s: step_deadline_s, round_s: round_deadline_s },
     ask_first: asksFirst.training,
   })
@@ -85,6 +89,8 @@ function training(setting: RoundSetting, { round, steps }: RoundWork): Traffic[]
     moments: momentsOf(setting, lengths),
     steps: steps.length,
     seconds: { compute: A_NUMBER, wait: A_NUMBER, network: A_NUMBER },
+    upload: uploadOf(steps, isSplit),
+    round_trip_s: A_NUMBER,
   })
   return [
     counted(setting, 'server', start),
@@ -103,7 +109,7 @@ function training(setting: RoundSetting, { round, steps }: RoundWork): Traffic[]
         activations(setting, size, { ...place, step, micro }, 'train', tokens),
         counted(setting, 'server', (lengths) => ({
           ...{ type: 'gradients' as const, ...place, step, micro, nll: A_NUMBER, tokens: size.scored },
-          hidden: lengths.coded(config.transport.gradient_codec, size.tokens, setting.hiddenSize),
+          hidden: lengths.coded(codecs.gradients, size.tokens, setting.hiddenSize),
           rows: lengths.bytes(rowsBytes(setting, size, 'server')),
         })),
       ])
@@ -111,6 +117,12 @@ function training(setting: RoundSetting, { round, steps }: RoundWork): Traffic[]
     }),
     counted(setting, 'client', end),
   ]
+}
+
+/** Counted in bytes, which are some hundreds of thousands for all but the smallest models. */
+function uploadOf(steps: RoundWork['steps'], isSplit: boolean): MessageOf<'adapter'>['upload'] {
+  const messages = isSplit ? steps.reduce((sum, micros) => sum + micros.length, 0) : 0
+  return { messages, bytes: messages * 100_000, seconds: messages * A_NUMBER }
 }
 
 function evaluation(setting: RoundSetting, { round, evaluation: batches }: RoundWork): Traffic[] {
@@ -127,6 +139,7 @@ function evaluation(setting: RoundSetting, { round, evaluation: batches }: Round
       ...{ type: 'evaluate' as const, ...place, max_batches: setting.config.eval.max_eval_batches },
       ask_first: setting.asksFirst.evaluation,
       adapter: adapterOf(setting, lengths),
+      codecs: setting.isSplit ? setting.codecs : null,
     })),
     ...(setting.isSplit ? exchanged : []),
     counted(setting, 'client', () => ({
@@ -168,14 +181,14 @@ function activations(
   purpose: 'train' | 'evaluate',
   normalizer: number,
 ): Traffic {
-  const { activation_codec } = setting.config.transport
+  const codec = setting.codecs.activations
   return counted(setting, 'client', (lengths) => ({
     type: 'activations',
     ...request,
     hop: 0,
     purpose,
     lengths: lengths.bytes(size.lengthsBytes),
-    hidden: lengths.coded(purpose === 'train' ? activation_codec : evaluationName(activation_codec), size.tokens, setting.hiddenSize),
+    hidden: lengths.coded(purpose === 'train' ? codec : evaluationName(codec), size.tokens, setting.hiddenSize),
     rows: lengths.bytes(purpose === 'train' ? rowsBytes(setting, size, 'client') : 0),
     scored: lengths.bytes(size.maskBytes),
     targets: lengths.bytes(size.targetsBytes),
@@ -185,9 +198,8 @@ function activations(
 }
 
 /** Row numbers and ages (protocol/cut/rows.ts), most of which take two bytes; nothing where nobody remembers rows. */
-function rowsBytes({ config, messageNumber }: RoundSetting, { batch }: BatchSize, from: 'client' | 'server'): number {
-  const { activation_codec, gradient_codec } = config.transport
-  const [activationRows, gradientRows] = [activation_codec, gradient_codec].map(rememberingEnds)
+function rowsBytes({ codecs, messageNumber }: RoundSetting, { batch }: BatchSize, from: 'client' | 'server'): number {
+  const [activationRows, gradientRows] = [codecs.activations, codecs.gradients].map(rememberingEnds)
   if (from === 'server') return gradientRows === 'both' ? 2 * batch : 0
   if (activationRows !== 'both' && gradientRows === 'none') return 0
   return varintBytes(messageNumber) + 2 * batch * (1 + Number(activationRows === 'both') + Number(gradientRows === 'both'))

@@ -11,6 +11,8 @@ import type { BatchSize } from './flops.js'
 import { peakBytes, valueBytes } from './live-bytes.js'
 import { packedByteLength } from '../../shared/protocol/codec/index.js'
 import { rememberingEnds } from '../../shared/protocol/codec/name.js'
+import type { CutCodecNames, Direction as CutDirection } from '../../shared/protocol/codec/setting.js'
+import type { CodecGroup } from './codecs.js'
 
 const F32_BYTES = 4
 /**
@@ -56,6 +58,8 @@ export interface MemorySetting {
   readonly size: BatchSize
   /** Values of the adapter of each side; a side without blocks has none. */
   readonly adapterParameters: { readonly client: number; readonly server: number }
+  /** What clients pack with: each as `clients` of them do. */
+  readonly codecs: readonly CodecGroup[]
 }
 
 /**
@@ -76,9 +80,9 @@ export function splitClientMemory(setting: MemorySetting, graphs: BottomGraphs):
   const { config, size, ranks, hiddenSize, adapterParameters } = setting
   const kept = graphs.saved.reduce((sum, name) => sum + valueBytes(graphs.forward, outputId(graphs.forward, name), size, ranks), 0)
   const peaks = [graphs.forward, graphs.backward].map((graph) => peakBytes(graph, size, ranks) - kept)
-  const { activation_codec, gradient_codec } = config.transport
-  const message = packedByteLength(activation_codec, [size.tokens, hiddenSize])
-  const gradient = packedByteLength(gradient_codec, [size.tokens, hiddenSize]) + F32_BYTES * size.tokens * hiddenSize
+  const largest = (direction: CutDirection): number => Math.max(...setting.codecs.map(({ names }) => packed(setting, names[direction])))
+  const message = largest('activations')
+  const gradient = largest('gradients') + F32_BYTES * size.tokens * hiddenSize
   return node([
     ...side(setting, adapterParameters.client, [graphs.forward, graphs.backward]),
     { name: 'kept_activations', bytes: kept, of: 'what the forward pass keeps for the backward pass' },
@@ -88,7 +92,7 @@ export function splitClientMemory(setting: MemorySetting, graphs: BottomGraphs):
       of: 'values that live at once while it computes',
     },
     { name: 'transport', bytes: 2 * Math.max(message, adapterMessage(setting)) + gradient, of: 'messages being packed, sent and read' },
-    ...rowMemory(config, 'client', 1),
+    ...rowMemory(config, Math.max(...setting.codecs.map(({ names }) => rememberedDirections(names, 'client')))),
   ])
 }
 
@@ -118,9 +122,10 @@ export function splitServerMemory(setting: MemorySetting, graphs: TopGraphs): No
   const { client: ofClients, server: ofServer } = adapterParameters
   const { top } = config.federation
   const copies = top === 'replicated' ? clients : 1
-  const { activation_codec, gradient_codec } = config.transport
-  const inbound = packedByteLength(activation_codec, [size.tokens, hiddenSize]) + F32_BYTES * size.tokens * hiddenSize
-  const kept = packedByteLength(gradient_codec, [size.tokens, hiddenSize])
+  const overClients = (of: (names: CutCodecNames) => number): number =>
+    setting.codecs.reduce((sum, group) => sum + group.clients * of(group.names), 0)
+  const inbound = overClients(({ activations }) => packed(setting, activations) + F32_BYTES * size.tokens * hiddenSize)
+  const kept = overClients(({ gradients }) => packed(setting, gradients))
   return node([
     processTerm(),
     mapped([graphs.training], setting.inBlocks),
@@ -129,8 +134,11 @@ export function splitServerMemory(setting: MemorySetting, graphs: TopGraphs): No
     { name: 'gradients', bytes: F32_BYTES * (top === 'joint' ? clients : 1) * ofServer, of: "gradients of the top's adapter" },
     { name: 'moments', bytes: momentBytes(config, copies * ofServer) + sentMomentBytes(setting), of: 'moments of adapters' },
     working(setting, graphs),
-    { name: 'transport', bytes: clients * (inbound + kept), of: 'activations that wait, and answers kept for repeats' },
-    ...rowMemory(config, 'server', clients),
+    { name: 'transport', bytes: inbound + kept, of: 'activations that wait, and answers kept for repeats' },
+    ...rowMemory(
+      config,
+      overClients((names) => rememberedDirections(names, 'server')),
+    ),
     replies(setting),
   ])
 }
@@ -235,12 +243,20 @@ function working({ size, ranks }: MemorySetting, { training, evaluation }: TopGr
   return { name: 'working', bytes, of: 'values that live at once while it computes' }
 }
 
-/** Clients encode activations, and the server gradients. */
-function rowMemory({ transport }: Config, end: 'client' | 'server', clients: number): MemoryTerm[] {
-  const [own, other] = [transport.activation_codec, transport.gradient_codec].map(rememberingEnds)
+/** A micro-batch's tensor as that codec packs it. */
+function packed({ size, hiddenSize }: MemorySetting, codec: string): number {
+  return packedByteLength(codec, [size.tokens, hiddenSize])
+}
+
+/** In how many directions an end remembers rows. Clients encode activations, and the server gradients. */
+function rememberedDirections({ activations, gradients }: CutCodecNames, end: 'client' | 'server'): number {
+  const [own, other] = [activations, gradients].map(rememberingEnds)
   const [encodes, decodes] = end === 'client' ? [own, other] : [other, own]
-  const directions = Number(encodes !== 'none') + Number(decodes === 'both')
-  const bytes = clients * directions * transport.codec_cache_bytes
+  return Number(encodes !== 'none') + Number(decodes === 'both')
+}
+
+function rowMemory({ transport }: Config, directions: number): MemoryTerm[] {
+  const bytes = directions * transport.codec_cache_bytes
   return bytes === 0 ? [] : [{ name: 'row_memory', bytes, of: 'training rows that codecs remember, at most' }]
 }
 

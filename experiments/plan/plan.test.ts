@@ -60,6 +60,16 @@ describe('the bytes of a plan are those of the run', () => {
       'evaluation of some batches in some rounds',
       { federation: { num_rounds: 3, optimizer_state: 'reset' }, eval: { every_rounds: 2, max_eval_batches: 1 } },
     ],
+    [
+      'codecs by client',
+      {
+        transport: {
+          activation_codec: { default: 'fp16', 'client-1': 'int8' },
+          gradient_codec: { default: 'int4', 'client-0': 'int4:group=8' },
+        },
+        federation: { num_clients: 3 },
+      },
+    ],
     ['federated', { split: { topology: 'federated' } }],
     ['centralized', { split: { topology: 'centralized' } }],
     ['local', { split: { topology: 'local' } }],
@@ -127,6 +137,27 @@ describe('a plan', () => {
     const payload = ({ total_traffic }: PlanData, kind: string): number => total_traffic.find((line) => line.kind === kind)!.payload_bytes
     for (const kind of ['activations', 'gradients'])
       expect(payload(both, kind)).toBeGreaterThan(payload(await planned({ activation_codec: 'int8', gradient_codec: 'int8' }), kind))
+  })
+
+  test('counts each client by its own codecs, and what its link is to choose by the safest', async () => {
+    const planned = async (transport: Groups[string]): Promise<PlanData> => {
+      const groups = {
+        ...MEMORY,
+        federation: { num_clients: 4 },
+        transport: { ...MEMORY.transport, codec_cache_bytes: 1000, ...transport },
+      }
+      return (await typeForScript<PlanData>(commands, 'plan', await workshop.config('clients.yaml', groups))).data
+    }
+    const cutBytes = ({ total_traffic }: PlanData): number =>
+      total_traffic.flatMap(({ kind, payload_bytes }) => (kind === 'activations' ? [payload_bytes] : [])).reduce((a, b) => a + b, 0)
+    const all = cutBytes(await planned({ activation_codec: { default: 'fp16' } }))
+    const one = cutBytes(await planned({ activation_codec: { default: 'fp32', 'client-2': 'fp16' } }))
+    expect(one).toBeGreaterThan(all)
+    expect(one).toBeLessThan(cutBytes(await planned({ activation_codec: 'fp32' })))
+    expect(cutBytes(await planned({ activation_codec: 'auto' }))).toBe(all)
+    // One of four remembers rows: on its own end, and on the server's.
+    const { memory } = await planned({ activation_codec: { default: 'int8', 'client-3': 'delta+int8' } })
+    expect([memory.client, memory.server].map(({ terms }) => terms.find(({ name }) => name === 'row_memory')?.bytes)).toEqual([1000, 1000])
   })
 
   test('needs no more of the model than config.json, and says what it then cannot know', async () => {

@@ -11,6 +11,7 @@ import type { ClientRows } from '../../shared/train/rows.js'
 import { elements } from '../../shared/tensor.js'
 import { unreachable, UserError } from '../../shared/errors.js'
 import { roundTraffic, type RoundWork, type WireSetting } from './bytes.js'
+import { codecGroups, plannedCodecs, type CodecGroup } from './codecs.js'
 import type { BatchSize } from './flops.js'
 import { finishTraffic, joinTraffic } from './join-bytes.js'
 import { averagingServerMemory, splitClientMemory, splitServerMemory, wholeClientMemory, type NodeMemory } from './memory.js'
@@ -29,6 +30,9 @@ export interface PlanInput {
   readonly rows: readonly ClientRows[]
   readonly software: string
 }
+
+/** Of all clients. */
+type PlannedWire = Omit<WireSetting, 'codecs'> & { readonly codecs: readonly CodecGroup[] }
 
 export interface RoundPlan {
   readonly round: number
@@ -79,8 +83,10 @@ export function makePlan(input: PlanInput): Plan {
 
   const works = worksOf(input)
   const counted = countedRounds(config, works)
-  const wire: WireSetting = {
+  const codecs = codecGroups(config)
+  const wire: PlannedWire = {
     config,
+    codecs,
     hiddenSize: model.architecture.hiddenSize,
     isSplit: cut !== null,
     asksFirst: cut === null ? { training: false, evaluation: false } : asksFirst(config, model),
@@ -103,6 +109,7 @@ export function makePlan(input: PlanInput): Plan {
     inBlocks: new Set(matricesInBlocks(model.definition, config.model.precision).keys()),
     size,
     adapterParameters: { client, server: parameters - client },
+    codecs,
   }
   const top = topGraphs(stage, cut)
   return {
@@ -165,7 +172,7 @@ function planRound(
   { config, model, software }: PlanInput,
   works: readonly ClientWork[],
   round: number,
-  wire: WireSetting,
+  wire: PlannedWire,
   compute: Compute,
 ): RoundPlan {
   const clients = clientCount(config)
@@ -176,6 +183,9 @@ function planRound(
   const flops: RoundFlops[] = []
   works.forEach((work, index) => {
     const whole = work.inRound(round)
+    // Who stands for others stands for their codecs.
+    const groups = works.length === clients ? [{ names: plannedCodecs(config, index), clients: 1 }] : wire.codecs
+    const stoodFor = groups.reduce((sum, group) => sum + group.clients, 0)
     const parts: readonly (readonly [RoundWork, number])[] =
       trains === evaluates || round === 0
         ? [[whole, round === 0 ? evaluates : trains]]
@@ -184,7 +194,8 @@ function planRound(
             [{ ...whole, round: 0, steps: [] }, evaluates],
           ]
     for (const [part, share] of parts) {
-      lines.push(...sumTraffic(roundTraffic(wire, part), share / works.length))
+      for (const { names, clients: alike } of groups)
+        lines.push(...sumTraffic(roundTraffic({ ...wire, codecs: names }, part), ((share / works.length) * alike) / stoodFor))
       flops.push(roundFlops(compute, part, share / works.length))
     }
     const ends = [

@@ -122,7 +122,16 @@ describe('a config that', () => {
     ['data.alpha=0', ['CONFIG_VALUE', 'it says 0', 'correct data.alpha']],
     ['federation.strategy=fedprox', ['CONFIG_NOT_BUILT', 'federation.strategy', 'use fedavg']],
     ['lora.init_from=3', ['CONFIG_VALUE', 'it says 3, and text is expected', 'correct lora.init_from']],
-    ['transport.activation_codec=auto', ['CONFIG_NOT_BUILT', 'transport.activation_codec', 'one codec such as int8']],
+    [
+      'transport.activation_codec={default: auto, client-1: int9}',
+      ['CONFIG_VALUE', 'of client-1: there is no codec called "int9"', 'correct transport.activation_codec'],
+    ],
+    [
+      'transport.activation_codec={client-7: int8}',
+      ['CONFIG_VALUE', 'this run has no such client: its clients are client-0 to client-1', 'federation.num_clients'],
+    ],
+    ['transport.gradient_codec={../x: int8}', ['CONFIG_VALUE', "../x is no client's id", 'correct transport.gradient_codec']],
+    ['transport.gradient_codec=[int8]', ['CONFIG_VALUE', 'a mapping from client ids', 'correct transport.gradient_codec']],
     ['transport.gradient_codec=int9', ['CONFIG_VALUE', 'there is no codec called "int9"', 'correct transport.gradient_codec']],
     ['transport.gradient_codec=reuse+int8', ['CONFIG_VALUE', 'reuse is for activations', 'correct transport.gradient_codec']],
     ['transport.gradient_codec=zstd+int8', ['CONFIG_VALUE', 'int8 cannot stand there', 'correct transport.gradient_codec']],

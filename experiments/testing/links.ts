@@ -17,14 +17,19 @@ export const overMemory: Connect = async (hello, attach) => {
   return pair.client
 }
 
-/** Real socket.io over loopback. */
-export async function overSockets(): Promise<{ connect: Connect; close(): Promise<void> }> {
+/**
+ * Real socket.io over loopback.
+ * @param route the port that a client connects to, which leads to the given one.
+ */
+export async function overSockets(
+  route: (client: string, port: number) => Promise<number> = async (_, port) => port,
+): Promise<{ connect: Connect; close(): Promise<void> }> {
   const attachments = new Map<string, (link: ServerLink) => void>()
   const listening = await listen({ host: '127.0.0.1', port: 0, clients: 4, onLink: (link, { client }) => attachments.get(client)!(link) })
   return {
-    connect(hello, attach) {
+    async connect(hello, attach) {
       attachments.set(hello.client, attach)
-      return connect({ url: listening.url, hello: () => hello })
+      return connect({ url: `http://127.0.0.1:${await route(hello.client, listening.port)}`, hello: () => hello })
     },
     close: () => listening.close('the test is over'),
   }

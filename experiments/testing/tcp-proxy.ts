@@ -1,5 +1,5 @@
 /**
- * @file A TCP proxy for tests: counts what crosses it, and cuts connections when it is told to.
+ * @file A TCP proxy for tests: counts what crosses it, and is slow or cuts connections when it is told to.
  */
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
@@ -23,7 +23,8 @@ export interface TcpProxy {
   close(): Promise<void>
 }
 
-export async function tcpProxy(targetPort: number): Promise<TcpProxy> {
+/** @param bytesPerSecond that a connection carries in each direction */
+export async function tcpProxy(targetPort: number, bytesPerSecond = Infinity): Promise<TcpProxy> {
   const bytes = { up: 0, down: 0 }
   const sockets = new Set<Socket>()
   let connections = 0
@@ -55,10 +56,12 @@ export async function tcpProxy(targetPort: number): Promise<TcpProxy> {
         if (!isCut) other.destroy()
       })
     }
+    const up = paced(far, bytesPerSecond)
+    const down = paced(near, bytesPerSecond)
     near.on('data', (data) => {
       const passing = data.subarray(0, Math.max(0, cutAt - bytes.up))
       bytes.up += passing.length
-      far.write(passing)
+      up(passing)
       for (const { resolve } of waiting.filter(({ at }) => bytes.up >= at)) resolve()
       if (bytes.up >= cutAt) {
         cutAt = Infinity
@@ -71,7 +74,7 @@ export async function tcpProxy(targetPort: number): Promise<TcpProxy> {
     near.resume()
     far.on('data', (data) => {
       bytes.down += data.length
-      if (!isCut) near.write(data)
+      if (!isCut) down(data)
     })
   }
   server.listen(0, '127.0.0.1')
@@ -97,5 +100,27 @@ export async function tcpProxy(targetPort: number): Promise<TcpProxy> {
       server.close()
       await once(server, 'close')
     },
+  }
+}
+
+/** How often a slow connection passes something on. */
+const PACE_MS = 10
+
+/** Writes to a socket, at most so fast. */
+function paced(socket: Socket, bytesPerSecond: number): (data: Uint8Array) => void {
+  if (bytesPerSecond === Infinity) return (data) => void socket.write(data)
+  const pieceBytes = Math.max(1, Math.floor((bytesPerSecond * PACE_MS) / 1000))
+  const waiting: Uint8Array[] = []
+  let timer: NodeJS.Timeout | null = null
+  const pass = (): void => {
+    timer = null
+    const data = waiting.shift()
+    if (!data || socket.destroyed) return
+    socket.write(data)
+    timer = setTimeout(pass, PACE_MS)
+  }
+  return (data) => {
+    for (let at = 0; at < data.length; at += pieceBytes) waiting.push(data.subarray(at, at + pieceBytes))
+    if (timer === null) pass()
   }
 }

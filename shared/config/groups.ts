@@ -9,20 +9,36 @@ import { ENGINE_NAMES } from '../backend/backend.js'
 import { PRECISIONS } from '../backend/weights.js'
 import { REVISION } from '../model/hub/id.js'
 import { patternKeyProblem, patternProblem } from '../model/module-selection.js'
-import { readCodecName } from '../protocol/codec/name.js'
+import { ClientId } from '../protocol/client-id.js'
+import { codecProblem, type CodecSetting, type Direction } from '../protocol/codec/setting.js'
 import { isOwnModule, OWN_MODULE } from './own-path.js'
 
 const fraction = z.number().min(0).max(1)
 const belowOne = z.number().min(0).lt(1)
 const seconds = z.number().positive()
 const path = z.string().min(1)
-const codecName = (direction: 'activations' | 'gradients') =>
-  z.string().refine((name) => 'parts' in readCodecName(name, direction), {
-    error: ({ input }) => {
-      const read = typeof input === 'string' ? readCodecName(input, direction) : null
-      return `the name of a codec, such as int8 or delta+int4+zstd${read && 'problem' in read ? ` (${read.problem})` : ''}`
-    },
-  })
+/** A name for all clients, or names by client id; what the default is left out of is packed as without the key. */
+const codecSetting = (direction: Direction, fallback: string) => {
+  const expected = 'the name of a codec such as int8 or delta+int4+zstd, or auto; or a mapping from client ids, and default, to such names'
+  return z
+    .union([z.string(), z.record(z.string(), z.string())], expected)
+    .refine((setting) => settingProblem(setting, direction) === null, {
+      error: ({ input }) => `${expected} (${settingProblem(input as string | Readonly<Record<string, string>>, direction)})`,
+    })
+    .transform((setting): CodecSetting => (typeof setting === 'string' ? setting : { default: fallback, ...setting }))
+    .default(fallback)
+}
+
+function settingProblem(setting: string | Readonly<Record<string, string>>, direction: Direction): string | null {
+  if (typeof setting === 'string') return codecProblem(setting, direction)
+  for (const [client, name] of Object.entries(setting)) {
+    if (!ClientId.safeParse(client).success) return `${client} is no client's id`
+    const problem = codecProblem(name, direction)
+    if (problem !== null) return `of ${client}: ${problem}`
+  }
+  return null
+}
+
 /** What has a name, or the path of a file of the user's own code. */
 const nameOrCode = <Name extends string>(name: Name, file: string) => {
   const expected = `${name}, or a file such as ${file}`
@@ -159,8 +175,10 @@ export const PrivacyGroup = z.strictObject({})
 
 export const TransportGroup = z.strictObject({
   kind: z.enum(['socket', 'memory']).default('socket'),
-  activation_codec: codecName('activations').default('fp32'),
-  gradient_codec: codecName('gradients').default('fp32'),
+  activation_codec: codecSetting('activations', 'fp32'),
+  gradient_codec: codecSetting('gradients', 'fp32'),
+  /** The relative increase of the loss that codecs chosen by `auto` may cost. */
+  codec_loss_budget: fraction.default(0.001),
   /** What codecs that remember rows may hold of each client in each direction, on each end. */
   codec_cache_bytes: z.int().min(0).max(1099511627776).default(268435456),
   /** Larger messages go in chunks of this size. */

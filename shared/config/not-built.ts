@@ -3,7 +3,6 @@
  * and widens the key in `groups.ts`.
  */
 import { UserError } from '../errors.js'
-import { partNames } from '../protocol/codec/name.js'
 import { isMapping, valueAt } from './paths.js'
 
 interface Planned {
@@ -20,8 +19,6 @@ const oneOf =
   (value: unknown): boolean =>
     values.includes(value)
 const isFilled = (value: unknown): boolean => isMapping(value) && Object.keys(value).length > 0
-const isText = (value: unknown): value is string => typeof value === 'string'
-const isCodecRoom = (value: unknown): boolean => isMapping(value) || (isText(value) && partNames(value).includes('auto'))
 
 const STRATEGIES = [
   ...['fedprox', 'scaffold', 'fedavgm', 'fedadam', 'fedyogi', 'fedadagrad', 'fedopt'],
@@ -36,8 +33,6 @@ export const NOT_BUILT: readonly Planned[] = [
   { key: 'federation.strategy', asksForIt: oneOf(...STRATEGIES), instead: 'fedavg, or a file of your own such as ./my-strategy.js' },
   { key: 'federation.on_client_loss', asksForIt: oneOf('restart_round'), instead: 'continue' },
   { key: 'privacy', asksForIt: isFilled, instead: 'no key at all' },
-  { key: 'transport.activation_codec', asksForIt: isCodecRoom, instead: 'one codec such as int8 or int4+zstd, for all clients' },
-  { key: 'transport.gradient_codec', asksForIt: isCodecRoom, instead: 'one codec such as int8 or int4+zstd, for all clients' },
   {
     key: 'transport.tls',
     asksForIt: (value) => value !== null && value !== undefined,

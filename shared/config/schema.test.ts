@@ -71,6 +71,7 @@ describe('the resolved config', () => {
         kind: 'socket',
         activation_codec: 'fp32',
         gradient_codec: 'fp32',
+        codec_loss_budget: 0.001,
         codec_cache_bytes: 268435456,
         max_chunk_bytes: 1048576,
         max_inflight_bytes: 268435456,
@@ -80,6 +81,15 @@ describe('the resolved config', () => {
       output: { output_dir: 'runs', run_name: null, report_to: 'jsonl', save_total_limit: 2, save_best: true, logging_steps: 1 },
       eval: { every_rounds: 1, max_eval_batches: null },
     })
+  })
+
+  test('has a codec for every client where some are named', () => {
+    const { transport } = Config.parse({
+      transport: { activation_codec: { ada: 'auto' }, gradient_codec: { default: 'int8', ada: 'int4' } },
+    })
+    expect(transport.activation_codec).toEqual({ default: 'fp32', ada: 'auto' })
+    expect(transport.gradient_codec).toEqual({ default: 'int8', ada: 'int4' })
+    expect(Config.parse({ transport }).transport).toEqual(transport)
   })
 
   test('reads back as itself', () => {

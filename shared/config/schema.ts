@@ -112,8 +112,6 @@ export const ClientConfig = z.object({
   }),
   privacy: PrivacyGroup,
   transport: TransportGroup.pick({
-    activation_codec: true,
-    gradient_codec: true,
     codec_cache_bytes: true,
     max_chunk_bytes: true,
     max_inflight_bytes: true,
@@ -142,8 +140,6 @@ export function clientConfigOf(config: Config): ClientConfig {
     },
     privacy: config.privacy,
     transport: {
-      activation_codec: transport.activation_codec,
-      gradient_codec: transport.gradient_codec,
       codec_cache_bytes: transport.codec_cache_bytes,
       max_chunk_bytes: transport.max_chunk_bytes,
       max_inflight_bytes: transport.max_inflight_bytes,

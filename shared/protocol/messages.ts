@@ -9,26 +9,22 @@ import { z } from 'zod'
 import { ClientConfig } from '../config/schema.js'
 import { ERROR_CODES, type ErrorCode } from '../errors.js'
 import { MAX_PIECE_BYTES, ModelFileName } from '../model/model-files.js'
+import { ClientId } from './client-id.js'
 import { MOST_NAME_CHARACTERS } from './codec/name.js'
 
-/** Both ends compare this on connect; a change to any message below raises it. */
-export const PROTOCOL_VERSION = 5
+export { ClientId } from './client-id.js'
 
-/** Names files and folders, so it holds nothing that their names could not on any system: on Windows no final dot, and no name of a device. */
-export const ClientId = z
-  .string()
-  .regex(
-    /^(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))(?=.{1,64}$)[a-z0-9](?:[a-z0-9._-]*[a-z0-9_-])?$/i,
-    'a client id has 1 to 64 letters, digits, dots, dashes or underscores, starts with a letter or digit, ends with no dot, and is no device of Windows such as con or nul',
-  )
+/** Both ends compare this on connect; a change to any message below raises it. */
+export const PROTOCOL_VERSION = 6
 
 const Count = z.int().nonnegative()
 const Bytes = z.instanceof(Uint8Array)
+const CodecName = z.string().max(MOST_NAME_CHARACTERS)
 /** Dimensions that fit an index; a decoder also compares their product with the bytes it got. */
 const Shape = z.array(z.int().min(0).max(0x7fffffff)).max(8)
 
 /** A tensor as one codec packed it. `bytes` may start at any offset of its buffer, so copy it before viewing it as f32. */
-export const CodedTensor = z.object({ codec: z.string().max(MOST_NAME_CHARACTERS), shape: Shape, bytes: Bytes })
+export const CodedTensor = z.object({ codec: CodecName, shape: Shape, bytes: Bytes })
 export type CodedTensor = z.infer<typeof CodedTensor>
 
 /** Tensors by name; adapters and moments travel so, always as fp32. */
@@ -45,6 +41,8 @@ export type Part = z.infer<typeof Part>
 /** Which request a message belongs to. A repeat carries the same four numbers and is answered with the same reply. */
 const request = { round: Count, attempt: Count, step: Count, micro: Count }
 const inRound = { round: Count, attempt: Count }
+/** What the client's activations, and its gradients, are packed with from now on; null: none cross. Another name than before ends what both ends remember of rows. */
+const codecs = z.object({ activations: CodecName, gradients: CodecName }).nullable()
 
 // ---- joining
 
@@ -144,6 +142,7 @@ export const RoundStart = z.object({
   /** Schedule position of step 0, and how many positions the run has. */
   position: Count,
   positions: z.int().positive(),
+  codecs,
   deadlines: z.object({ step_s: z.number().nullable(), round_s: z.number().nullable() }),
   /** Whether activations of this round are offered before they are sent. */
   ask_first: z.boolean(),
@@ -219,6 +218,10 @@ export const AdapterUpdate = z.object({
   moments: CodedMoments.nullable(),
   steps: Count,
   seconds: z.object({ compute: z.number().nonnegative(), wait: z.number().nonnegative(), network: z.number().nonnegative() }),
+  /** Its activations of the round: messages, their payload, and the time from sending each until the server was known to hold it. */
+  upload: z.object({ messages: Count, bytes: Count, seconds: z.number().nonnegative() }),
+  /** The shortest such time of a message without a tensor, of all that it has sent. */
+  round_trip_s: z.number().nonnegative(),
 })
 
 export const RoundEnd = z.object({
@@ -235,6 +238,7 @@ export const Evaluate = z.object({
   type: z.literal('evaluate'),
   ...inRound,
   adapter: TensorMap,
+  codecs,
   max_batches: z.int().positive().nullable(),
   /** As in round-start. */
   ask_first: z.boolean(),

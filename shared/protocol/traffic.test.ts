@@ -20,7 +20,7 @@ describe('the kind of a message', () => {
     [{ ...sampleActivations(4), purpose: 'evaluate' }, 'evaluation'],
     [{ type: 'gradients', ...inRound, step: 0, micro: 0, hidden: tensor(8), rows: new Uint8Array(0), nll: 1, tokens: 1 }, 'gradients'],
     [{ type: 'loss', ...inRound, step: 0, micro: 0, nll: 1, tokens: 1 }, 'evaluation'],
-    [{ type: 'evaluate', ...inRound, adapter: { a: tensor(8) }, max_batches: null, ask_first: true }, 'evaluation'],
+    [{ type: 'evaluate', ...inRound, adapter: { a: tensor(8) }, codecs: null, max_batches: null, ask_first: true }, 'evaluation'],
     [{ type: 'evaluation', ...inRound, nll: 1, tokens: 1, bytes: 1, rows: 1 }, 'evaluation'],
   ]
   test.each(messages.map(([message, kind]) => ({ message, kind, type: message.type })))('$type is $kind', ({ message, kind }) => {
@@ -60,15 +60,66 @@ describe('the ledger', () => {
     ledger.add({ ...place, attempt: 1 }, { direction: 'up', kind: 'activations', payloadBytes: 5, wireBytes: 6 })
     ledger.add({ ...place, round: 2 }, { direction: 'up', kind: 'activations', payloadBytes: 7, wireBytes: 8 })
     expect(ledger.lines(1)).toEqual([
-      { round: 1, attempt: 0, client: 'a', direction: 'up', kind: 'control', messages: 1, payload_bytes: 0, wire_bytes: 9 },
-      { round: 1, attempt: 0, client: 'b', direction: 'down', kind: 'gradients', messages: 1, payload_bytes: 1, wire_bytes: 2 },
-      { round: 1, attempt: 0, client: 'b', direction: 'up', kind: 'activations', messages: 2, payload_bytes: 30, wire_bytes: 40 },
-      { round: 1, attempt: 1, client: 'b', direction: 'up', kind: 'activations', messages: 1, payload_bytes: 5, wire_bytes: 6 },
+      { round: 1, attempt: 0, client: 'a', direction: 'up', kind: 'control', messages: 1, payload_bytes: 0, wire_bytes: 9, fp32_bytes: 0 },
+      {
+        round: 1,
+        attempt: 0,
+        client: 'b',
+        direction: 'down',
+        kind: 'gradients',
+        messages: 1,
+        payload_bytes: 1,
+        wire_bytes: 2,
+        fp32_bytes: 0,
+      },
+      {
+        round: 1,
+        attempt: 0,
+        client: 'b',
+        direction: 'up',
+        kind: 'activations',
+        messages: 2,
+        payload_bytes: 30,
+        wire_bytes: 40,
+        fp32_bytes: 0,
+      },
+      {
+        round: 1,
+        attempt: 1,
+        client: 'b',
+        direction: 'up',
+        kind: 'activations',
+        messages: 1,
+        payload_bytes: 5,
+        wire_bytes: 6,
+        fp32_bytes: 0,
+      },
     ])
     expect(ledger.wireBytes(1, 'b')).toEqual({ up: 46, down: 2 })
     ledger.forget(1)
     expect(ledger.lines(1)).toEqual([])
     expect(ledger.lines(2)).toHaveLength(1)
+  })
+
+  test('knows what cut tensors are as fp32: of training by direction, evaluations apart, and a round that is forgotten no more', () => {
+    const ledger = new TrafficLedger()
+    ledger.add(place, { direction: 'up', kind: 'activations', payloadBytes: 10, wireBytes: 15 })
+    ledger.addTensor(place, 'up', 'activations', [3, 8])
+    ledger.addTensor({ ...place, attempt: 1 }, 'up', 'activations', [1, 8])
+    ledger.addTensor(place, 'down', 'gradients', [3, 8])
+    ledger.addTensor(place, 'up', 'evaluation', [5, 8])
+    ledger.addTensor({ ...place, client: 'a' }, 'up', 'activations', [7, 8])
+    // Four bytes for each channel of each token.
+    expect(ledger.cutFp32Bytes(place)).toEqual({ up: 96, down: 96 })
+    expect(ledger.lines(1).map(({ client, kind, messages, fp32_bytes }) => [client, kind, messages, fp32_bytes])).toEqual([
+      ['a', 'activations', 0, 224],
+      ['b', 'gradients', 0, 96],
+      ['b', 'activations', 1, 96],
+      ['b', 'evaluation', 0, 160],
+      ['b', 'activations', 0, 32],
+    ])
+    ledger.forget(1)
+    expect(ledger.cutFp32Bytes(place)).toEqual({ up: 0, down: 0 })
   })
 
   test('a message is booked on the round it names, else on the current one', () => {

@@ -5,10 +5,16 @@
  * and masks, the envelope of each chunk, and the ack of each, which travels the other way and is booked on the message it answers. Not
  * counted: TCP and TLS, the upgrade request, engine.io's and socket.io's own packets (open, ping, pong, connect, disconnect), and the
  * frames `attached`, `heartbeat` and `closed`. `hello` is counted like a message.
+ *
+ * `fp32_bytes`: what the cut tensors in them are as fp32, 4 bytes for each channel of each real token. Of activations it counts those that the server
+ * took in: what comes too late, or is asked for again because of what a codec remembers, is more payload and no more fp32. Nothing else has any.
  */
 import { compareCodeUnits } from '../compare.js'
+import { elements } from '../tensor.js'
 import type { Traffic, TrafficKind } from './link.js'
 import type { ClientMessage, ServerMessage } from './messages.js'
+
+const F32_BYTES = 4
 
 type AnyMessage = ClientMessage | ServerMessage
 
@@ -45,6 +51,11 @@ export function payloadBytes(value: unknown): number {
   return bytes
 }
 
+/** What a tensor of that shape is as fp32. */
+export function fp32Bytes(shape: readonly number[]): number {
+  return F32_BYTES * elements(shape)
+}
+
 export interface TrafficPlace {
   readonly round: number
   readonly attempt: number
@@ -58,6 +69,7 @@ export interface TrafficLine extends TrafficPlace {
   readonly messages: number
   readonly payload_bytes: number
   readonly wire_bytes: number
+  readonly fp32_bytes: number
 }
 
 /** Which round a message belongs to; `current` for one that names none, such as `ready` or `finish`. */
@@ -66,30 +78,38 @@ export function placeOf(message: AnyMessage, client: string, current: { readonly
   return { round, attempt, client }
 }
 
-export class TrafficLedger {
-  private readonly entries = new Map<string, TrafficLine>()
+type Entry = { -readonly [Key in keyof TrafficLine]: TrafficLine[Key] }
 
-  add(place: TrafficPlace, traffic: Traffic): void {
+export class TrafficLedger {
+  private readonly entries = new Map<string, Entry>()
+
+  add(place: TrafficPlace, { direction, kind, payloadBytes, wireBytes }: Traffic): void {
+    const line = this.lineOf(place, direction, kind)
+    line.messages++
+    line.payload_bytes += payloadBytes
+    line.wire_bytes += wireBytes
+  }
+
+  /** Notes that a cut tensor has crossed, beside the message that carried it. */
+  addTensor(place: TrafficPlace, direction: 'up' | 'down', kind: TrafficKind, shape: readonly number[]): void {
+    this.lineOf(place, direction, kind).fp32_bytes += fp32Bytes(shape)
+  }
+
+  private lineOf(place: TrafficPlace, direction: 'up' | 'down', kind: TrafficKind): Entry {
     const { round, attempt, client } = place
-    const { direction, kind } = traffic
-    const key = JSON.stringify([round, attempt, client, direction, kind])
-    const before = this.entries.get(key)
-    this.entries.set(key, {
-      round,
-      attempt,
-      client,
-      direction,
-      kind,
-      messages: (before?.messages ?? 0) + 1,
-      payload_bytes: (before?.payload_bytes ?? 0) + traffic.payloadBytes,
-      wire_bytes: (before?.wire_bytes ?? 0) + traffic.wireBytes,
-    })
+    const key = keyOf(place, direction, kind)
+    const known = this.entries.get(key)
+    if (known) return known
+    const line = { round, attempt, client, direction, kind, messages: 0, payload_bytes: 0, wire_bytes: 0, fp32_bytes: 0 }
+    this.entries.set(key, line)
+    return line
   }
 
   /** The lines of one round, of all its attempts, in an order that does not depend on who sent first. */
   lines(round: number): TrafficLine[] {
     return [...this.entries.values()]
       .filter((line) => line.round === round)
+      .map((line) => ({ ...line }))
       .sort(
         (a, b) =>
           a.attempt - b.attempt ||
@@ -102,12 +122,22 @@ export class TrafficLedger {
   /** Wire bytes of one client in one round, all attempts and kinds. */
   wireBytes(round: number, client: string): { readonly up: number; readonly down: number } {
     const total = { up: 0, down: 0 }
-    for (const line of this.lines(round)) if (line.client === client) total[line.direction] += line.wire_bytes
+    for (const line of this.entries.values()) if (line.round === round && line.client === client) total[line.direction] += line.wire_bytes
     return total
+  }
+
+  /** What one client's activations and gradients of one attempt at a round are as fp32. */
+  cutFp32Bytes(place: TrafficPlace): { readonly up: number; readonly down: number } {
+    const of = (direction: 'up' | 'down', kind: TrafficKind): number => this.entries.get(keyOf(place, direction, kind))?.fp32_bytes ?? 0
+    return { up: of('up', 'activations'), down: of('down', 'gradients') }
   }
 
   /** Lets go of a round's lines once they are written. */
   forget(round: number): void {
     for (const [key, line] of this.entries) if (line.round === round) this.entries.delete(key)
   }
+}
+
+function keyOf({ round, attempt, client }: TrafficPlace, direction: 'up' | 'down', kind: TrafficKind): string {
+  return JSON.stringify([round, attempt, client, direction, kind])
 }

@@ -10,6 +10,7 @@ import { integerCodec } from './integer.js'
 import { lowrankCodec } from './lowrank.js'
 import { evaluationName, nameWithoutHistory, readCodecName, type CodecParts } from './name.js'
 import { outliersCodec } from './outliers.js'
+import type { CutCodecNames } from './setting.js'
 import { topkCodec } from './topk.js'
 import { loadZstandard, zstandard, zstdCodec } from './zstd.js'
 
@@ -36,17 +37,13 @@ export interface CutCodecs {
   readonly evaluation: NamedCodec
 }
 
-export interface CutCodecConfig {
-  readonly transport: { readonly activation_codec: string; readonly gradient_codec: string }
-  readonly lora: { readonly r: number }
-}
-
-export async function openCutCodecs({ transport, lora }: CutCodecConfig): Promise<CutCodecs> {
+/** @param loraRank of the run's adapters. @throws UserError MESSAGE_INVALID for a name that is no codec's */
+export async function openCutCodecs(names: CutCodecNames, loraRank: number): Promise<CutCodecs> {
   // Ranks as SplitLite has them (arXiv 2608.23018): the change of activations has twice LoRA's, that of gradients more.
   const [activations, gradients, evaluation] = await Promise.all([
-    openCutCodec(transport.activation_codec, 2 * lora.r),
-    openCutCodec(transport.gradient_codec, 4 * lora.r),
-    openCodec(evaluationName(transport.activation_codec)),
+    openCutCodec(names.activations, 2 * loraRank),
+    openCutCodec(names.gradients, 4 * loraRank),
+    openCodec(evaluationName(names.activations)),
   ])
   return { activations, gradients, evaluation }
 }
