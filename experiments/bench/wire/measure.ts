@@ -50,12 +50,11 @@ export interface PairCost {
 
 /** @param rank LoRA's, for `lowrank`. @throws UserError MESSAGE_INVALID for a name that is no codec's */
 export async function measurePair(
-  { activations, gradients }: CodecPair,
+  pair: CodecPair,
   { lengths, width, visits }: Visits,
   rank: number,
 ): Promise<PairCost> {
-  const transport = { activation_codec: activations, gradient_codec: gradients }
-  const codecs = await openCutCodecs({ transport, lora: { r: rank } })
+  const codecs = await openCutCodecs(pair, rank)
   const [client, server] = [new ClientCut(codecs, cutMemory(CACHE_BYTES)), new ServerCut(codecs, cutMemory(CACHE_BYTES))]
   const shape = [visits[0].activations.length / width, width]
   const rows = { numbers: Array.from(lengths, (_, row) => row), lengths }
