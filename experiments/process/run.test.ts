@@ -23,10 +23,12 @@ afterAll(() => workshop.remove())
 const start = (...args: string[]): Program => startProgram(args, { cwd: workshop.folder, env: workshop.environment })
 
 const Bytes = z.int().nonnegative()
+const CutBytes = z.strictObject({ payload_bytes: Bytes, wire_bytes: Bytes, fp32_bytes: Bytes, fp32_ratio: z.number().nullable() })
 /** `data` of `run`, key by key. */
 const RunData = z.strictObject({
   run_dir: z.string(),
   adapter_dir: z.string(),
+  cut: z.strictObject({ up: CutBytes, down: CutBytes }),
   rounds: z.array(
     z.strictObject({
       round: z.int(),
@@ -138,6 +140,24 @@ describe('a run over sockets and one over memory', () => {
     const metadata = await jsonOf(Metadata, at('metadata.json'))
     expect(metadata).toMatchObject({ argv: ['run', 'tiny.yaml'], model: { family: 'gpt2', layers: 4, hidden_size: 32 } })
     expect(parseConfig(parse(await readFile(at('config.yaml'), 'utf8')))).toMatchObject({ federation: { num_rounds: 2 } })
+  })
+
+  test('tell what crossed the cut, and what the same tokens are as fp32, as the books have it', async () => {
+    const traffic = await linesOf(TrafficLine, at('traffic.jsonl'))
+    for (const [kind, cut] of [
+      ['activations', data.cut.up],
+      ['gradients', data.cut.down],
+    ] as const) {
+      const lines = traffic.filter((line) => line.kind === kind)
+      for (const key of ['payload_bytes', 'wire_bytes', 'fp32_bytes'] as const)
+        expect(lines.reduce((sum, line) => sum + line[key], 0)).toBe(cut[key])
+      expect(cut.fp32_ratio).toBe(cut.payload_bytes / cut.fp32_bytes)
+    }
+    // By fp32, gradients are nothing else; activations have lengths, masks and targets beside them.
+    expect(data.cut.down.fp32_ratio).toBe(1)
+    expect(data.cut.up.fp32_ratio).toBeGreaterThan(1)
+    expect(data.cut.up.fp32_bytes).toBe(data.cut.down.fp32_bytes)
+    expect(other.cut).toEqual(data.cut)
   })
 
   test('count the same bytes of training, whatever carries them', async () => {

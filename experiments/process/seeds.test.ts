@@ -104,7 +104,7 @@ describe('a run of three seeds', () => {
   test('trains each as a run of that seed alone would', async () => {
     const alone = await start('run', 'tiny.yaml', 'train.seed=3').ended
     const { rounds, ...others } = alone.envelope.data as { run_dir: string; adapter_dir: string; rounds: { eval_loss: number }[] }
-    expect(Object.keys(others)).toEqual(['run_dir', 'adapter_dir'])
+    expect(Object.keys(others)).toEqual(['run_dir', 'adapter_dir', 'cut'])
     expect(rounds.map(({ eval_loss }) => eval_loss)).toEqual(data.runs[2].rounds.map(({ eval_loss }) => eval_loss))
   })
 })
