@@ -1,9 +1,10 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
-import { referenceBackend } from '../backend/reference.js'
+import { afterAll, describe, expect, test } from 'vitest'
 import { onnxBackend } from '../backend/onnx/onnx.node.js'
+import { referenceBackend } from '../backend/reference.js'
+import { bestTfjs } from '../backend/tfjs/testing/kinds.js'
 import { adapterFor, readAdapterOf } from './adapter-for.node.js'
 import { ranksOf, scalesOf } from './adapter.js'
 import { ofModule } from './module-selection.js'
@@ -17,6 +18,14 @@ interface Expected {
   readonly loss: number
   readonly modules: Readonly<Record<string, readonly [rank: number, scale: number]>>
 }
+
+const tfjs = bestTfjs({ lanes: 1 })
+const backends = [
+  { name: 'onnx', backend: onnxBackend({ threads: 1, lanes: 1 }), tolerance: 1e-4 },
+  { name: tfjs.name, backend: tfjs.create(), tolerance: 1e-4 },
+  { name: 'reference', backend: referenceBackend(), tolerance: 1e-5 },
+]
+afterAll(() => Promise.all(backends.map(({ backend }) => backend.dispose())))
 
 const NAMES = readdirSync(goldenFile('adapters')).filter((name) => !name.endsWith('.json'))
 
@@ -33,22 +42,14 @@ describe.each(NAMES)('the adapter %s that PEFT wrote', (name) => {
     expect(warnings).toEqual([])
   })
 
-  test.each([
-    ['onnx', () => onnxBackend({ threads: 1, lanes: 1 }), 1e-4],
-    ['reference', () => referenceBackend(), 1e-5],
-  ] as const)('gives on %s the loss that PEFT and PyTorch compute', async (_, create, tolerance) => {
-    const backend = create()
-    try {
-      const { lora, tensors } = await adapterFor({ definition: golden.model }, folder)
-      const setting = { backend, model: golden.model, weights: golden.weights, lora, smoothing: 0, recomputeAll: false, lane: 0 }
-      const whole = await openTop(setting, null)
-      const loss = (await whole.evaluate(golden.batch, tensors)) / golden.batch.targets.data.length
-      expect(Math.abs(loss - expected.loss)).toBeLessThan(tolerance * expected.loss)
-      expect(Math.abs(golden.losses.loss_base - expected.loss), 'so that an adapter without effect would be seen').toBeGreaterThan(0.01)
-      await whole.dispose()
-    } finally {
-      await backend.dispose()
-    }
+  test.each(backends)('gives on $name the loss that PEFT and PyTorch compute', async ({ backend, tolerance }) => {
+    const { lora, tensors } = await adapterFor({ definition: golden.model }, folder)
+    const setting = { backend, model: golden.model, weights: golden.weights, lora, smoothing: 0, recomputeAll: false, lane: 0 }
+    const whole = await openTop(setting, null)
+    const loss = (await whole.evaluate(golden.batch, tensors)) / golden.batch.targets.data.length
+    expect(Math.abs(loss - expected.loss)).toBeLessThan(tolerance * expected.loss)
+    expect(Math.abs(golden.losses.loss_base - expected.loss), 'so that an adapter without effect would be seen').toBeGreaterThan(0.01)
+    await whole.dispose()
   })
 
   test('is what is read again when it is written', async () => {

@@ -1,7 +1,9 @@
 /**
- * @file Which kinds of TensorFlow.js tests are to run on: WASM always, and the native one where it is; else they say why not.
+ * @file Which kinds of TensorFlow.js tests run on: WASM always, and the native one where it is; else they say why not.
  */
+import type { Backend } from '../../backend.js'
 import { findTfjs, type FoundTfjs } from '../kinds.node.js'
+import { tfjsBackend } from '../tfjs.node.js'
 
 export function foundKinds(): FoundTfjs[] {
   const wasm = findTfjs({ ...process.env, CUTLAYER_TFJS: 'wasm' })
@@ -9,4 +11,10 @@ export function foundKinds(): FoundTfjs[] {
   if (best.kind === 'native') return [best, wasm]
   console.warn('the native TensorFlow.js is not installed (cutlayer engine install tfjs): its tests are skipped')
   return [wasm]
+}
+
+/** The best that is there, for tables of engines; each of its calls fails if it leaves a tensor that nothing holds. */
+export function bestTfjs({ lanes }: { readonly lanes: number }): { readonly name: string; readonly create: () => Backend } {
+  const [found] = foundKinds() as [FoundTfjs]
+  return { name: `tfjs (${found.kind})`, create: () => tfjsBackend({ threads: 1, lanes, found, countsTensors: true }) }
 }
