@@ -1,4 +1,4 @@
-#!/usr/bin/env -S MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=1048576 MALLOC_TRIM_THRESHOLD_=4194304 node
+#!/usr/bin/env -S MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=999424 MALLOC_TRIM_THRESHOLD_=4194304 node --max-semi-space-size=2
 /**
  * @file The `cutlayer` program: registers the commands that the folders export, and nothing else.
  *

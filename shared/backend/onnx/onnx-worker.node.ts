@@ -6,12 +6,14 @@ import type * as Runtime from 'onnxruntime-common'
 import type { InferenceSession, OnnxValue, Tensor as OrtTensor } from 'onnxruntime-common'
 import { unreachable } from '../../errors.js'
 import { EngineMissing, port, serveLane } from '../lanes/serve.node.js'
+import { Garbage } from './garbage.node.js'
 import type { WorkerModel, WorkerSetup } from './worker-setup.js'
 
 type Engine = typeof Runtime
 
 const setup = port.setup as WorkerSetup
 const sessions = new Map<number, InferenceSession>()
+const garbage = new Garbage()
 let engine: Engine | undefined
 
 serveLane<WorkerModel, OrtTensor>(
@@ -48,7 +50,10 @@ serveLane<WorkerModel, OrtTensor>(
       return unreachable(`an output of type ${tensor.type}`)
     },
     shapeOf: ({ dims }) => dims,
-    free: (tensor) => tensor.dispose(),
+    free(tensor) {
+      garbage.add(4 * tensor.size)
+      tensor.dispose()
+    },
     async close() {
       for (const session of sessions.values()) await session.release()
       sessions.clear()
