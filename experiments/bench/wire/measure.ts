@@ -49,11 +49,7 @@ export interface PairCost {
 }
 
 /** @param rank LoRA's, for `lowrank`. @throws UserError MESSAGE_INVALID for a name that is no codec's */
-export async function measurePair(
-  pair: CodecPair,
-  { lengths, width, visits }: Visits,
-  rank: number,
-): Promise<PairCost> {
+export async function measurePair(pair: CodecPair, { lengths, width, visits }: Visits, rank: number): Promise<PairCost> {
   const codecs = await openCutCodecs(pair, rank)
   const [client, server] = [new ClientCut(codecs, cutMemory(CACHE_BYTES)), new ServerCut(codecs, cutMemory(CACHE_BYTES))]
   const shape = [visits[0].activations.length / width, width]

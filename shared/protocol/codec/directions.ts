@@ -1,6 +1,6 @@
 /**
  * @file A matrix as factors of few directions: the space of its largest singular vectors by subspace iteration (Halko, Martinsson & Tropp 2011,
- * arXiv 0909.4061, algorithm 4.4 with two power iterations).
+ * arXiv 0909.4061, algorithm 4.4).
  *
  * The iteration sees the matrix folded: two columns, with random signs, as one, which halves its work and finds nearly the same space of columns.
  * Signs are drawn anew for each matrix, so that what one fold hides the next one shows. The directions are a basis of that space and not singular
@@ -9,9 +9,10 @@
 import { derive, type Random } from '../../random.js'
 import { matrix, matrixOf, padded, timesInto, timesTransposed } from './matrix.js'
 
-const POWER_ITERATIONS = 2
 /** A matrix that has not so many times the columns that are wanted is not folded. */
 const LEAST_TO_FOLD = 4
+/** Few directions are found less surely, and cost less: below so many, they are refined once more. */
+const MANY = 16
 
 /** Of A [rows, width], nearly the sum over k of left[k] (outer) right[k]. */
 export interface Factors {
@@ -33,7 +34,7 @@ export function mainDirections(values: Float32Array, rows: number, width: number
   const few = folded(a, width, columns, signs)
   const shares = matrix(count, columns)
   let basis = transposed(folded(few, columns, count, signs), count)
-  for (let iteration = 0; iteration < POWER_ITERATIONS; iteration++) {
+  for (let iteration = count < MANY ? 2 : 1; iteration > 0; iteration--) {
     timesInto(basis, few, length, columns, shares)
     // Orthonormal in between: the power of a small singular value would be lost beside that of the largest.
     basis = orthonormal(timesTransposed(shares, few, columns), count, length)
