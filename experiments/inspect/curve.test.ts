@@ -16,6 +16,11 @@ describe('a curve', () => {
     expect(curve([1, missing, 2], 'unicode')).toBe('▁ █')
   })
 
+  test('is as high for the largest and the smallest numbers there are', () => {
+    expect(curve([-Number.MAX_VALUE, Number.MAX_VALUE], 'unicode')).toBe('▁█')
+    expect(curve([Number.MIN_VALUE, 2 * Number.MIN_VALUE], 'unicode')).toBe('▁█')
+  })
+
   test('runs in the middle if it has no height', () => {
     expect(curve([5, 5, null, 5], 'ascii')).toBe('== =')
     expect(curve([], 'ascii')).toBe('')

@@ -27,11 +27,16 @@ export function curve(values: readonly (number | null)[], glyphs: Glyphs, most: 
   )
   const levels = glyphs === 'unicode' ? BLOCKS : INK
   const levelOf = (value: number): number => {
-    // Halves, so that the span of the two largest numbers is no infinity.
-    const share = high > low ? (value / 2 - low / 2) / (high / 2 - low / 2) : 0.5
+    const share = high > low ? shareOf(value, low, high) : 0.5
     return Math.min(levels.length - 1, Math.floor(share * levels.length))
   }
   return cells.map((value) => (value === null ? ' ' : levels[levelOf(value)])).join('')
+}
+
+function shareOf(value: number, low: number, high: number): number {
+  if (Number.isFinite(high - low)) return (value - low) / (high - low)
+  // The span of the largest numbers is no number; halves of the smallest would be none.
+  return (value / 2 - low / 2) / (high / 2 - low / 2)
 }
 
 function measuredOrNull(value: number | null): number | null {

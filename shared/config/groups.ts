@@ -17,7 +17,7 @@ const fraction = z.number().min(0).max(1)
 const belowOne = z.number().min(0).lt(1)
 const seconds = z.number().positive()
 const path = z.string().min(1)
-/** A name for all clients, or names by client id; what the default is left out of is packed as without the key. */
+/** A name for all clients, or names by client id. Without `default` among these, the other clients are packed as if the key were not there. */
 const codecSetting = (direction: Direction, fallback: string) => {
   const expected = 'the name of a codec such as int8 or delta+int4+zstd, or auto; or a mapping from client ids, and default, to such names'
   return z
