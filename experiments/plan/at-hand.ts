@@ -1,6 +1,7 @@
 /**
  * @file A plan from what is on this machine: the model's configuration, and the rows if they and the tokenizer are here.
  */
+import { availableParallelism } from 'node:os'
 import { loadClientRows } from '../../datasets/load.js'
 import { clientCount, type Config } from '../../shared/config/schema.js'
 import { UserError } from '../../shared/errors.js'
@@ -22,7 +23,16 @@ export async function planAtHand(config: Config, hub: HubAccess): Promise<{ read
   const { model_name_or_path: name, revision } = config.model
   const model = await openPlannedModel(name, { revision, hub })
   const { rows, why } = await rowsAtHand(config, model)
-  return { plan: makePlan({ config, model, rows, software: `cutlayer ${packageVersion()}` }), why }
+  return {
+    plan: makePlan({
+      config,
+      model,
+      rows,
+      software: `cutlayer ${packageVersion()}`,
+      threads: config.model.threads ?? availableParallelism(),
+    }),
+    why,
+  }
 }
 
 /**

@@ -4,6 +4,7 @@
 import { blockBytes, type Direction } from '../../shared/backend/blocks.js'
 import type { Config } from '../../shared/config/schema.js'
 import type { Graph, ValueId } from '../../shared/graph/data.js'
+import { isNarrow } from '../../shared/model/narrow.js'
 import type { PerModule } from '../../shared/model/module-selection.js'
 import type { BottomGraphs, TopGraphs } from '../../shared/model/stage-graphs.js'
 import { elements } from '../../shared/tensor.js'
@@ -16,10 +17,12 @@ import type { CodecGroup } from './codecs.js'
 
 const F32_BYTES = 4
 /**
- * Private memory of a Node 20 process with this program, ONNX Runtime and one worker, and what the allocator holds beside what is in use: what `bench memory`
- * measured of clients and servers of the GPT-2 small and SmolLM2-135M shapes beyond all else that is planned, on Linux x64 with glibc.
+ * Private memory of a process beyond all else that is planned, as `bench memory` measured it on Linux x64 with Node 20, glibc and the settings of own-program.ts:
+ * of one that computes nothing (a server that only averages: 43); with ONNX Runtime and a worker, programs that give back what they have used (clients of
+ * the GPT-2 small and SmolLM2-135M shapes: 62 to 75); and with programs that keep it, in an arena that grows by doubling and is never full (servers of both
+ * shapes: 125 to 146; whole models of width 256: 129 to 139).
  */
-export const PROCESS_BYTES = 130e6
+export const PROCESS_BYTES = { idle: 43e6, gives: 72e6, keeps: 130e6 }
 
 export interface MemoryTerm {
   readonly name:
@@ -52,6 +55,8 @@ export interface MemorySetting {
   readonly clients: number
   /** Of the adapter's modules. */
   readonly ranks: PerModule
+  /** Lanes of the server in which the top computes. */
+  readonly topLanes: number
   /** Names of the weights that are kept in 8-bit blocks. */
   readonly inBlocks: ReadonlySet<string>
   /** The largest micro-batch. */
@@ -64,14 +69,14 @@ export interface MemorySetting {
 
 /**
  * A client of a split run:
- * process          PROCESS_BYTES
+ * process          PROCESS_BYTES: of programs that keep memory where the model is narrow, else of such as give it back
  * weights_mapped   4 for each value of its frozen weights (in blocks: 1, and 4 for each block, along rows and along columns), which are mapped from files and shared by all processes of a machine
  * weights_prepacked of weights in blocks: a copy for each training program, for each way round that it multiplies them
  * adapter          4 P for P values of its adapter
  * gradients        4 P
  * moments          8 P for AdamW's two, none for sgd
  * kept_activations what `partition` keeps of the forward pass for the backward pass, at the size of the largest micro-batch
- * working          the most that lives at once beside that, in forward, backward or evaluation (`peakBytes`)
+ * working          the most that lives at once beside that, in forward, backward or evaluation (`peakBytes`); in forward and backward together where each keeps its memory
  * transport        the larger of a message of activations and one of the adapter with its moments, twice: coded, and packed in waiting chunks;
  *                  and the gradient that comes back, coded and decoded
  * row_memory       codec_cache_bytes, at most, for each direction in which its codec has it remember rows
@@ -88,7 +93,7 @@ export function splitClientMemory(setting: MemorySetting, graphs: BottomGraphs):
     { name: 'kept_activations', bytes: kept, of: 'what the forward pass keeps for the backward pass' },
     {
       name: 'working',
-      bytes: Math.max(0, ...peaks, peakBytes(graphs.evaluation, size, ranks)),
+      bytes: Math.max(keepsMemory(setting) ? peaks[0] + peaks[1] : Math.max(0, ...peaks), peakBytes(graphs.evaluation, size, ranks)),
       of: 'values that live at once while it computes',
     },
     { name: 'transport', bytes: 2 * Math.max(message, adapterMessage(setting)) + gradient, of: 'messages being packed, sent and read' },
@@ -107,13 +112,16 @@ export function wholeClientMemory(setting: MemorySetting, graphs: TopGraphs): No
 
 /**
  * The server of a split run with K clients:
- * process, weights_mapped, working as a client's. Forward, loss and backward are one program, so nothing is kept between calls.
+ * process            PROCESS_BYTES, of programs that keep memory
+ * weights_mapped     as a client's
+ * working            as a client's, for each lane in which the top computes; forward, loss and backward are one program, so nothing is kept between calls
  * weights_prepacked  4 for each value of a weight, for each way round (as it is, or transposed) that a product of the training program takes it:
- *                    prepacking copies it so
+ *                    prepacking copies it so; and for each lane
  * adapter            4 (P + Q) for Q values of the top's adapter, and P of the clients'; K copies of Q if the top is replicated
  * gradients          4 Q for each client whose step waits for the others (joint), else 4 Q
  * moments            8 Q for AdamW, K times if replicated; and 8 P where the clients' moments are averaged
- * transport          for each client the activations that wait for their turn, packed and decoded, and the last gradients, kept for repeats
+ * transport          for each client the activations that wait for their turn, packed and decoded, but decoded max_inflight_bytes at most or those of one;
+ *                    and the last gradients, kept for repeats
  * row_memory         as a client's, for each client
  * replies            for each client the adapter, and moments that are averaged, that it sends at the round's end, as packed and as read
  */
@@ -124,16 +132,18 @@ export function splitServerMemory(setting: MemorySetting, graphs: TopGraphs): No
   const copies = top === 'replicated' ? clients : 1
   const overClients = (of: (names: CutCodecNames) => number): number =>
     setting.codecs.reduce((sum, group) => sum + group.clients * of(group.names), 0)
-  const inbound = overClients(({ activations }) => packed(setting, activations) + F32_BYTES * size.tokens * hiddenSize)
+  const batch = F32_BYTES * size.tokens * hiddenSize
+  const decoded = Math.min(clients * batch, Math.max(batch, config.transport.max_inflight_bytes))
+  const inbound = (decoded / batch / clients) * overClients(({ activations }) => packed(setting, activations)) + decoded
   const kept = overClients(({ gradients }) => packed(setting, gradients))
   return node([
-    processTerm(),
+    processTerm('keeps'),
     mapped([graphs.training], setting.inBlocks),
-    prepackedTerm(prepackedBytes(graphs.training, setting.inBlocks)),
+    prepackedTerm(setting.topLanes * prepackedBytes(graphs.training, setting.inBlocks)),
     { name: 'adapter', bytes: F32_BYTES * (ofClients + copies * ofServer), of: "the clients' adapter and the top's" },
     { name: 'gradients', bytes: F32_BYTES * (top === 'joint' ? clients : 1) * ofServer, of: "gradients of the top's adapter" },
     { name: 'moments', bytes: momentBytes(config, copies * ofServer) + sentMomentBytes(setting), of: 'moments of adapters' },
-    working(setting, graphs),
+    working(setting, graphs, setting.topLanes),
     { name: 'transport', bytes: inbound + kept, of: 'activations that wait, and answers kept for repeats' },
     ...rowMemory(
       config,
@@ -149,7 +159,7 @@ export function averagingServerMemory(setting: MemorySetting): NodeMemory {
   const isLocal = config.split.topology === 'local'
   const stored = isLocal ? clients : 1
   return node([
-    processTerm(),
+    processTerm('idle'),
     {
       name: 'adapter',
       bytes: F32_BYTES * stored * adapterParameters.client,
@@ -217,11 +227,12 @@ function bytesOfWeight({ name, shape, direction }: WeightUse, inBlocks: Readonly
   return codes + scales
 }
 
-function side({ config, inBlocks }: MemorySetting, parameters: number, graphs: readonly Graph[]): MemoryTerm[] {
+function side(setting: MemorySetting, parameters: number, graphs: readonly Graph[]): MemoryTerm[] {
+  const { config, inBlocks } = setting
   // Each program has a copy of its own of what it multiplies in codes.
   const prepacked = inBlocks.size === 0 ? 0 : graphs.reduce((sum, graph) => sum + prepackedBytes(graph, inBlocks), 0)
   return [
-    processTerm(),
+    processTerm(keepsMemory(setting) ? 'keeps' : 'gives'),
     mapped(graphs, inBlocks),
     ...(prepacked === 0 ? [] : [prepackedTerm(prepacked)]),
     { name: 'adapter', bytes: F32_BYTES * parameters, of: 'its adapter' },
@@ -230,7 +241,11 @@ function side({ config, inBlocks }: MemorySetting, parameters: number, graphs: r
   ]
 }
 
-const processTerm = (): MemoryTerm => ({ name: 'process', bytes: PROCESS_BYTES, of: 'program and engine beside any model' })
+const processTerm = (kind: keyof typeof PROCESS_BYTES): MemoryTerm => ({
+  name: 'process',
+  bytes: PROCESS_BYTES[kind],
+  of: kind === 'idle' ? 'program' : 'program and engine beside any model',
+})
 const prepackedTerm = (bytes: number): MemoryTerm => ({ name: 'weights_prepacked', bytes, of: 'weights as training programs lay them out' })
 const mapped = (graphs: readonly Graph[], inBlocks: ReadonlySet<string>): MemoryTerm => ({
   name: 'weights_mapped',
@@ -238,9 +253,9 @@ const mapped = (graphs: readonly Graph[], inBlocks: ReadonlySet<string>): Memory
   of: 'frozen weights, mapped from files',
 })
 
-function working({ size, ranks }: MemorySetting, { training, evaluation }: TopGraphs): MemoryTerm {
+function working({ size, ranks }: MemorySetting, { training, evaluation }: TopGraphs, lanes = 1): MemoryTerm {
   const bytes = Math.max(...[training, evaluation].map((graph) => peakBytes(graph, size, ranks)))
-  return { name: 'working', bytes, of: 'values that live at once while it computes' }
+  return { name: 'working', bytes: lanes * bytes, of: 'values that live at once while it computes' }
 }
 
 /** A micro-batch's tensor as that codec packs it. */
@@ -276,6 +291,11 @@ function sentMomentBytes({ config, adapterParameters }: MemorySetting): number {
 
 function adapterMessage(setting: MemorySetting): number {
   return F32_BYTES * setting.adapterParameters.client + sentMomentBytes(setting)
+}
+
+/** Whether training programs of a client keep the memory that they have used (`stage.ts`). */
+function keepsMemory({ hiddenSize }: MemorySetting): boolean {
+  return isNarrow({ hiddenSize })
 }
 
 function outputId(graph: Graph, name: string): ValueId {

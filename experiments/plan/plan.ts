@@ -1,6 +1,7 @@
 /**
  * @file A plan: what a run would take, from its config, its model's config.json, and its rows if they are at hand. Pure.
  */
+import { serverShare } from '../../server/engine-share.js'
 import { inflightLimits, isRationed } from '../../server/inflight.js'
 import { clientCount, type Config } from '../../shared/config/schema.js'
 import { adapterShapes } from '../../shared/model/adapter.js'
@@ -29,6 +30,8 @@ export interface PlanInput {
   /** Of the first clients; empty: not at hand. */
   readonly rows: readonly ClientRows[]
   readonly software: string
+  /** Of the server's engine. */
+  readonly threads: number
 }
 
 /** Of all clients. */
@@ -109,6 +112,7 @@ export function makePlan(input: PlanInput): Plan {
     inBlocks: new Set(matricesInBlocks(model.definition, config.model.precision).keys()),
     size,
     adapterParameters: { client, server: parameters - client },
+    topLanes: serverShare(config, model.architecture, input.threads).topLanes,
     codecs,
   }
   const top = topGraphs(stage, cut)
@@ -223,7 +227,7 @@ function asksFirst(config: Config, { architecture }: PlannedModel): WireSetting[
   return { training: isRationed(limits, trains), evaluation: isRationed(limits, evaluates) }
 }
 
-function joinFacts({ config, model, software }: Omit<PlanInput, 'rows'>, index: number) {
+function joinFacts({ config, model, software }: Omit<PlanInput, 'rows' | 'threads'>, index: number) {
   const { name, definition, architecture, tensors } = model
   const card = { name, family: definition.family.name, layers: architecture.layers, hidden_size: architecture.hiddenSize, tensors }
   return { config, model: card, client: `client-${index}`, part: { index, count: clientCount(config) }, software }

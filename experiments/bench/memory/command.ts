@@ -13,9 +13,8 @@ import { planAtHand } from '../../plan/at-hand.js'
 import { listRuns, readRun } from '../../runs.js'
 import { measureRun } from './measure.js'
 import { memoryReport, memoryText, type MemoryReport } from './report.js'
-import { writeRun, type ShapeName } from './workplace.js'
-
-const SHAPE_NAMES = ['gpt2', 'gpt2-medium', 'smollm2-135m'] as const satisfies readonly ShapeName[]
+import { SHAPE_NAMES } from '../shapes.js'
+import { writeRun } from './workplace.js'
 
 const Options = z.object({
   shape: wordFlag(SHAPE_NAMES).optional(),
@@ -34,7 +33,7 @@ export const benchMemoryCommand = defineCommand({
   summary: "measure the private memory of a run's server and clients, beside the plan's and that of the whole model in one process",
   example: 'cutlayer bench memory --shape gpt2 --cut 2\ncutlayer bench memory experiments/configs/quickstart.yaml federation.num_rounds=1',
   flags: {
-    '--shape <name>': 'size of the model, whose weights are random: gpt2, gpt2-medium or smollm2-135m [gpt2]',
+    '--shape <name>': 'size of the model, whose weights are random: small, gpt2, gpt2-medium or smollm2-135m [gpt2]',
     '--model <model>': 'measure this model, a folder or a hub id, in place of a shape',
     '--cut <blocks>': 'blocks on the clients [2]',
     '--clients <count>': 'client processes [2]',

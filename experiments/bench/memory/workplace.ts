@@ -5,9 +5,9 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { derive } from '../../../shared/random.js'
 import { writeRandomModel } from '../random-model.js'
-import { SHAPES } from '../shapes.js'
+import { ALL_SHAPES } from '../shapes.js'
 
-export type ShapeName = keyof typeof SHAPES
+export type ShapeName = keyof typeof ALL_SHAPES
 
 export interface RunSize {
   /** Random weights of this shape, or a model's folder or hub id. */
@@ -29,7 +29,7 @@ const STEPS = 3
 /** Writes model, rows and config. @returns the config's path. */
 export async function writeRun(folder: string, { source, cut, clients, batch, seq, precision }: RunSize): Promise<string> {
   const model = 'model' in source ? source.model : join(folder, 'model')
-  if ('shape' in source) await writeRandomModel(model, SHAPES[source.shape])
+  if ('shape' in source) await writeRandomModel(model, ALL_SHAPES[source.shape])
   await writeFile(join(folder, 'rows.jsonl'), rows('train', clients * batch, seq))
   await writeFile(join(folder, 'held-out.jsonl'), rows('held out', clients * batch, seq))
   const config = {
