@@ -69,6 +69,27 @@ describe('a run whose clients are killed', () => {
     expect(await summaryOf(run_dir)).toMatchObject({ status: 'failed', rounds: 0, error: { code: 'CLIENT_FAILED' } })
   })
 
+  test('goes on with one that is started again, though nothing is left of what both ends remembered of its rows', async () => {
+    const transport = { activation_codec: 'delta+int8', gradient_codec: 'lowrank:rank=1+int8' }
+    const federation = { ...ENDLESS, local_steps: 20, reconnect_s: 600 }
+    const server = start('server', await workshop.config('again.yaml', { federation, transport }), '--port', '0')
+    const [{ url }, { run_dir }] = [await server.line({ event: 'listening' }), await server.line({ event: 'start' })]
+    const client = (id: string): Program => start('client', '--server', String(url), '--id', id, '--model', 'model', '--threads', '1')
+    const [, bob] = [client('ada'), client('bob')]
+    // Rows have come back by then.
+    await server.line({ event: 'round', round: 2 })
+    bob.child.kill('SIGKILL')
+    await bob.ended
+    const again = client('bob')
+    const { round } = await again.line({ event: 'round-start' })
+    await again.line({ event: 'round-start', round: Number(round) + 1 })
+    server.child.kill('SIGTERM')
+    expect((await server.ended).status).toBe(130)
+    const rounds = (await readFile(join(String(run_dir), 'metrics', 'rounds.jsonl'), 'utf8')).trimEnd().split('\n')
+    expect(JSON.parse(rounds[Number(round)])).toMatchObject({ round, aggregation: { replies: 2, missing: [] } })
+    for (const line of rounds) expect((JSON.parse(line) as { eval_loss: number | null }).eval_loss).toBeGreaterThan(0)
+  })
+
   test('ends so too when the server waits for clients that nobody starts', async () => {
     const server = start('server', await workshop.config('hand.yaml', { federation: ENDLESS }), '--port', '0')
     const [{ url }, { run_dir }] = [await server.line({ event: 'listening' }), await server.line({ event: 'start' })]
