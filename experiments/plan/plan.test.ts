@@ -33,6 +33,8 @@ afterAll(async () => {
 
 const MEMORY: Groups = { model: { model_name_or_path: 'model', engine: 'reference' }, transport: { kind: 'memory' } }
 
+const SHORT_OF_ROOM: Groups = { transport: { max_inflight_bytes: 8192, max_chunk_bytes: 1024 }, train: { optim: 'sgd' } }
+
 /** Of all clients, by kind and direction, in an order that does not depend on who sent first. */
 function byKind(lines: readonly Traffic[]): Traffic[] {
   const key = ({ kind, direction }: Traffic): string => `${kind} ${direction}`
@@ -60,6 +62,7 @@ describe('the bytes of a plan are those of the run', () => {
       'evaluation of some batches in some rounds',
       { federation: { num_rounds: 3, optimizer_state: 'reset' }, eval: { every_rounds: 2, max_eval_batches: 1 } },
     ],
+    ['offers where room is short', SHORT_OF_ROOM],
     [
       'codecs by client',
       {
@@ -118,6 +121,16 @@ describe('a plan', () => {
     const file = await readFile(join(adapter_dir!, 'adapter_model.safetensors'))
     const tensorBytes = file.length - 8 - Number(file.readBigUInt64LE(0))
     expect([data.adapter.client_bytes + data.adapter.server_bytes, 4 * data.adapter.parameters]).toEqual([tensorBytes, tensorBytes])
+  })
+
+  test('counts an offer and a grant for each micro-batch where the server has no room for those of all clients', async () => {
+    const control = async (transport: Groups[string] = {}): Promise<number> => {
+      const groups = { ...MEMORY, ...SHORT_OF_ROOM, federation: { num_clients: 2, num_rounds: 1, local_steps: 2, fraction_evaluate: 0 } }
+      const path = await workshop.config('room.yaml', { ...groups, transport: { ...MEMORY.transport, ...transport } })
+      const { data } = await typeForScript<PlanData>(commands, 'plan', path)
+      return data.total_traffic.filter(({ kind }) => kind === 'control').reduce((sum, { messages }) => sum + messages, 0)
+    }
+    expect(await control(SHORT_OF_ROOM.transport)).toBe((await control()) + 2 * 2 * 2)
   })
 
   test('counts what codecs remember on each end, at most, and the numbers of rows that messages then name', async () => {
