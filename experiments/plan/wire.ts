@@ -2,6 +2,7 @@
  * @file What a message costs on the wire, without making the tensors in it. Pure.
  */
 import { packedByteLength } from '../../shared/protocol/codec/index.js'
+import { wireName } from '../../shared/protocol/codec/wire-name.js'
 import { ackFrameBytes, chunkFrameBytes, type Side } from '../../shared/protocol/frames.js'
 import type { ClientMessage, CodedTensor, ServerMessage } from '../../shared/protocol/messages.js'
 import { packMessage } from '../../shared/protocol/packing.js'
@@ -27,7 +28,7 @@ export class Lengths {
 
   /** As `bytes`, of a tensor [rows, width] that a codec packs. */
   coded(codec: string, rows: number, width: number): CodedTensor {
-    return { codec, shape: [rows, width], bytes: this.bytes(packedByteLength(codec, [rows, width])) }
+    return { codec: wireName(codec), shape: [rows, width], bytes: this.bytes(packedByteLength(codec, [rows, width])) }
   }
 }
 

@@ -15,7 +15,7 @@ import { MOST_NAME_CHARACTERS } from './codec/name.js'
 export { ClientId } from './client-id.js'
 
 /** Both ends compare this on connect; a change to any message below raises it. */
-export const PROTOCOL_VERSION = 6
+export const PROTOCOL_VERSION = 7
 
 const Count = z.int().nonnegative()
 const Bytes = z.instanceof(Uint8Array)

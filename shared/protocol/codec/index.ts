@@ -12,6 +12,7 @@ import { evaluationName, nameWithoutHistory, readCodecName, type CodecParts } fr
 import { outliersCodec } from './outliers.js'
 import type { CutCodecNames } from './setting.js'
 import { topkCodec } from './topk.js'
+import { wireName } from './wire-name.js'
 import { loadZstandard, zstandard, zstdCodec } from './zstd.js'
 
 export type { Codec, CodecContext } from './codec.js'
@@ -121,7 +122,7 @@ export function encodeTensor(
   shape: readonly number[],
   context: CodecContext,
 ): CodedTensor {
-  return { codec: name, shape: [...shape], bytes: codec.encode(values, shape, context) }
+  return { codec: wireName(name), shape: [...shape], bytes: codec.encode(values, shape, context) }
 }
 
 /**
@@ -135,7 +136,7 @@ export function decodeTensor({ name, codec }: NamedCodec, coded: CodedTensor, ex
 
 /** @throws UserError MESSAGE_INVALID unless the tensor says that it is of that codec and shape */
 export function checkCoded(coded: CodedTensor, name: string, expectedShape: readonly number[]): void {
-  if (coded.codec !== name) throw invalid(`it is packed with "${coded.codec}", and "${name}" was agreed on`)
+  if (coded.codec !== wireName(name)) throw invalid(`it is packed with "${coded.codec}", and "${name}" was agreed on`)
   if (coded.shape.length !== expectedShape.length || coded.shape.some((dim, axis) => dim !== expectedShape[axis])) {
     throw invalid(`its shape is [${coded.shape.join(', ')}], and [${expectedShape.join(', ')}] is expected`)
   }

@@ -13,6 +13,7 @@ import { Likeness } from '../codec/likeness.js'
 import { RowDecoder } from '../codec/row-decoder.js'
 import { changeEncoder, feedbackEncoder, type RowEncoder, type Told } from '../codec/row-encoder.js'
 import type { BatchRows, CutMemory, RowMemory } from '../codec/row-memory.js'
+import { wireName } from '../codec/wire-name.js'
 import type { Activations, Gradients } from '../messages.js'
 import { decodeAges, encodeRows, rowsForm, type RowsForm } from './rows.js'
 
@@ -61,7 +62,7 @@ export class ClientCut {
     this.open = { rows, version, told }
     return {
       hidden: told
-        ? { codec: told.name, shape: [...shape], bytes: told.bytes }
+        ? { codec: wireName(told.name), shape: [...shape], bytes: told.bytes }
         : encodeTensor(this.codecs.activations, data, shape, context),
       rows: this.form
         ? encodeRows({

@@ -8,6 +8,7 @@ import { checkCoded, decodeTensor, encodeTensor, type CutCodecs } from '../codec
 import { RowDecoder } from '../codec/row-decoder.js'
 import { changeEncoder, feedbackEncoder, type RowEncoder } from '../codec/row-encoder.js'
 import type { CutMemory } from '../codec/row-memory.js'
+import { wireName } from '../codec/wire-name.js'
 import type { Activations, Gradients } from '../messages.js'
 import { decodeRows, encodeAges, rowsForm, type RowsForm, type TrackedRows } from './rows.js'
 
@@ -81,7 +82,7 @@ export class ServerCut {
     const { name, bytes, against, keep } = this.encoder.encode(data, shape, rows, rows.version, context, rows.held)
     keep()
     return {
-      hidden: { codec: name, shape: [...shape], bytes },
+      hidden: { codec: wireName(name), shape: [...shape], bytes },
       rows: this.codecs.gradients.history?.kind === 'changes' ? encodeAges(rows.version, against) : new Uint8Array(0),
     }
   }
