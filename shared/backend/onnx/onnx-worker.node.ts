@@ -13,6 +13,9 @@ type Engine = typeof Runtime
 
 const setup = port.setup as WorkerSetup
 const sessions = new Map<number, InferenceSession>()
+/** Of programs that keep the memory that they use: what they gave is collected when V8 sees fit. */
+const unhurried = new WeakSet<OrtTensor>()
+const keepers = new Set<number>()
 const garbage = new Garbage()
 let engine: Engine | undefined
 
@@ -28,15 +31,19 @@ serveLane<WorkerModel, OrtTensor>(
     },
     async compile(program, model) {
       sessions.set(program, await loaded().InferenceSession.create(model.bytes, sessionOptions(model)))
+      if (model.keepsMemory) keepers.add(program)
     },
     async run(program, inputs, names) {
       const session = sessions.get(program) ?? unreachable(`program ${program} was disposed`)
       const results = await session.run(Object.fromEntries(inputs), [...names])
-      return new Map([...names].map((name) => [name, tensorOf(results[name], name)]))
+      const tensors = new Map([...names].map((name) => [name, tensorOf(results[name], name)]))
+      if (keepers.has(program)) for (const tensor of tensors.values()) unhurried.add(tensor)
+      return tensors
     },
     async disposeProgram(program) {
       const session = sessions.get(program)
       sessions.delete(program)
+      keepers.delete(program)
       await session?.release()
     },
     fromHost({ dtype, data, shape }) {
@@ -51,7 +58,7 @@ serveLane<WorkerModel, OrtTensor>(
     },
     shapeOf: ({ dims }) => dims,
     free(tensor) {
-      garbage.add(4 * tensor.size)
+      if (!unhurried.has(tensor)) garbage.add(4 * tensor.size)
       tensor.dispose()
     },
     async close() {
