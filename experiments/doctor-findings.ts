@@ -62,7 +62,7 @@ async function tfjsFinding(): Promise<Finding> {
 
 const BETTER: Readonly<Record<TfjsKind, string | null>> = {
   native: null,
-  wasm: 'several times as fast with its native part: run `cutlayer engine install tfjs` (Linux on x64)',
+  wasm: 'faster with its native part: run `cutlayer engine install tfjs` (Linux on x64)',
   cpu: 'faster with WASM: leave CUTLAYER_TFJS unset, and run `npm ci` again if that changes nothing',
 }
 

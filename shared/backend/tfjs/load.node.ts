@@ -13,7 +13,7 @@ export async function loadKernels(kind: TfjsKind, from: string): Promise<Kernels
   const require = createRequire(from)
   switch (kind) {
     case 'native': {
-      restoreUtil()
+      restoreUtil(util)
       const tf = require(NATIVE_PACKAGE) as Tf
       tf.enableProdMode()
       return { kind, tf, tensorflow: tensorflowOf(tf.backend() as unknown as NodeBackend) }
@@ -46,11 +46,10 @@ async function withBackend(tf: Tf, name: string): Promise<Tf> {
   return tf
 }
 
-/** Node 23 removed these, and tfjs-node-gpu 4.22 calls them. */
-function restoreUtil(): void {
-  const functions: Record<string, unknown> = util as unknown as Record<string, unknown>
-  functions['isNullOrUndefined'] ??= (value: unknown) => value === null || value === undefined
-  functions['isArray'] ??= Array.isArray
+/** Node 23 removed these, and tfjs-node-gpu 4.22 calls them. @param functions Node's module `util` */
+export function restoreUtil(functions: { isNullOrUndefined?: unknown; isArray?: unknown }): void {
+  functions.isNullOrUndefined ??= (value: unknown) => value === null || value === undefined
+  functions.isArray ??= Array.isArray
 }
 
 /** What of the native back end is used. */

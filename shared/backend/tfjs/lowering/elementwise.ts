@@ -23,14 +23,16 @@ export const gelu: Lowering = (kernels, call) =>
     return tf.mul(x, tf.sigmoid(tf.mul(x, bend(tf, tf.square(x), CUBIC))))
   })
 
-/** With s = sigmoid(z), z = 2u = x bend(CUBIC): the slope is s (1 + (1 - s) x z'), where z' = bend(3 CUBIC). */
+/** With s = sigmoid(z), z = 2u = x bend(CUBIC): the slope is s + x z' s (1 - s), where z' = bend(3 CUBIC). */
 export const geluGrad: Lowering = (kernels, call) =>
   byLanes(kernels, [call.input(0), call.input(1)], (x, upstream) => {
-    const { tf } = kernels
+    const { tf, tensorflow } = kernels
     const square = tf.square(x)
     const s = tf.sigmoid(tf.mul(x, bend(tf, square, CUBIC)))
-    const along = tf.mul(tf.mul(x, bend(tf, square, 3 * CUBIC)), tf.sub(1, s))
-    return tf.mul(tf.mul(s, tf.add(along, 1)), upstream)
+    const along = tf.mul(x, bend(tf, square, 3 * CUBIC))
+    // y (1 - y) dy
+    const curve = tensorflow?.run('SigmoidGrad', [s, along], { T: { dtype: 'f32' } }, 1)[0] ?? tf.mul(tf.mul(along, s), tf.sub(1, s))
+    return tf.mul(tf.add(s, curve), upstream)
   })
 
 export const silu: Lowering = (kernels, call) => byLanes(kernels, [call.input(0)], (x) => kernels.tf.mul(x, kernels.tf.sigmoid(x)))
