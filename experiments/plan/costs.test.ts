@@ -12,7 +12,7 @@ import { elements } from '../../shared/tensor.js'
 import { packBatch } from '../../shared/train/batch.js'
 import { evaluateFlops, productFlops, type BatchSize } from './flops.js'
 import { peakBytes, valueBytes } from './live-bytes.js'
-import { prepackedBytes, weightBytes } from './memory.js'
+import { largestAsNumbers, prepackedBytes, weightBytes } from './weight-bytes.js'
 
 const SIZE: BatchSize = { batch: 2, longest: 5, tokens: 8, scored: 3 }
 const RANK = 4
@@ -105,5 +105,7 @@ describe('the memory of a graph', () => {
     expect(prepackedBytes(graph, inBlocks)).toBe(products)
     expect(weightBytes([graph, graph], inBlocks)).toBe(products + 10 * (128 + 4))
     expect(weightBytes([graph])).toBe(4 * (200 * 16 + 10 * 128))
+    // The table is looked up, not multiplied.
+    expect([inBlocks, new Set<string>()].map((some) => largestAsNumbers(graph, some))).toEqual([4 * 200 * 16, 0])
   })
 })

@@ -1,15 +1,14 @@
 /**
  * @file Memory of the server and of one client, term by term, in bytes. Pure; every term says what it is made of.
  */
-import { blockBytes, type Direction } from '../../shared/backend/blocks.js'
 import type { Config } from '../../shared/config/schema.js'
 import type { Graph, ValueId } from '../../shared/graph/data.js'
 import { isNarrow } from '../../shared/model/narrow.js'
 import type { PerModule } from '../../shared/model/module-selection.js'
 import type { BottomGraphs, TopGraphs } from '../../shared/model/stage-graphs.js'
-import { elements } from '../../shared/tensor.js'
 import type { BatchSize } from './flops.js'
 import { peakBytes, valueBytes } from './live-bytes.js'
+import { largestAsNumbers, prepackedBytes, weightBytes } from './weight-bytes.js'
 import { packedByteLength } from '../../shared/protocol/codec/index.js'
 import { rememberingEnds } from '../../shared/protocol/codec/name.js'
 import type { CutCodecNames, Direction as CutDirection } from '../../shared/protocol/codec/setting.js'
@@ -29,6 +28,7 @@ export interface MemoryTerm {
     | 'process'
     | 'weights_mapped'
     | 'weights_prepacked'
+    | 'weights_as_numbers'
     | 'adapter'
     | 'gradients'
     | 'moments'
@@ -72,6 +72,7 @@ export interface MemorySetting {
  * process          PROCESS_BYTES: of programs that keep memory where the model is narrow, else of such as give it back
  * weights_mapped   4 for each value of its frozen weights (in blocks: 1, and 4 for each block, along rows and along columns), which are mapped from files and shared by all processes of a machine
  * weights_prepacked of weights in blocks: a copy for each training program, for each way round that it multiplies them
+ * weights_as_numbers of weights in blocks: 4 for each value of the largest that evaluation multiplies, which it takes apart for the while
  * adapter          4 P for P values of its adapter
  * gradients        4 P
  * moments          8 P for AdamW's two, none for sgd
@@ -89,7 +90,7 @@ export function splitClientMemory(setting: MemorySetting, graphs: BottomGraphs):
   const message = largest('activations')
   const gradient = largest('gradients') + F32_BYTES * size.tokens * hiddenSize
   return node([
-    ...side(setting, adapterParameters.client, [graphs.forward, graphs.backward]),
+    ...side(setting, adapterParameters.client, [graphs.forward, graphs.backward], graphs.evaluation),
     { name: 'kept_activations', bytes: kept, of: 'what the forward pass keeps for the backward pass' },
     {
       name: 'working',
@@ -104,7 +105,7 @@ export function splitClientMemory(setting: MemorySetting, graphs: BottomGraphs):
 /** A client that holds the whole model: as `splitClientMemory`, with loss and backward in one program, and the adapter as its only message. */
 export function wholeClientMemory(setting: MemorySetting, graphs: TopGraphs): NodeMemory {
   return node([
-    ...side(setting, setting.adapterParameters.client, [graphs.training]),
+    ...side(setting, setting.adapterParameters.client, [graphs.training], graphs.evaluation),
     working(setting, graphs),
     { name: 'transport', bytes: 2 * adapterMessage(setting), of: 'messages being packed, sent and read' },
   ])
@@ -117,6 +118,7 @@ export function wholeClientMemory(setting: MemorySetting, graphs: TopGraphs): No
  * working            as a client's, for each lane in which the top computes; forward, loss and backward are one program, so nothing is kept between calls
  * weights_prepacked  4 for each value of a weight, for each way round (as it is, or transposed) that a product of the training program takes it:
  *                    prepacking copies it so; and for each lane
+ * weights_as_numbers as a client's
  * adapter            4 (P + Q) for Q values of the top's adapter, and P of the clients'; K copies of Q if the top is replicated
  * gradients          4 Q for each client whose step waits for the others (joint), else 4 Q
  * moments            8 Q for AdamW, K times if replicated; and 8 P where the clients' moments are averaged
@@ -140,6 +142,7 @@ export function splitServerMemory(setting: MemorySetting, graphs: TopGraphs): No
     processTerm('keeps'),
     mapped([graphs.training], setting.inBlocks),
     prepackedTerm(setting.topLanes * prepackedBytes(graphs.training, setting.inBlocks)),
+    ...asNumbers(setting, graphs.evaluation),
     { name: 'adapter', bytes: F32_BYTES * (ofClients + copies * ofServer), of: "the clients' adapter and the top's" },
     { name: 'gradients', bytes: F32_BYTES * (top === 'joint' ? clients : 1) * ofServer, of: "gradients of the top's adapter" },
     { name: 'moments', bytes: momentBytes(config, copies * ofServer) + sentMomentBytes(setting), of: 'moments of adapters' },
@@ -170,64 +173,7 @@ export function averagingServerMemory(setting: MemorySetting): NodeMemory {
   ])
 }
 
-/**
- * What products of prepacked weights take: the weight as it is stored, once for each way round in which a product has it as an operand.
- * The head counts as one product. Source: measured, ARCHITECTURE.md, Engines.
- * @param inBlocks names of the weights that are kept in 8-bit blocks
- */
-export function prepackedBytes(graph: Graph, inBlocks: ReadonlySet<string> = NONE): number {
-  return bytesOfUses(
-    weightUses(graph).filter(({ isProduct }) => isProduct),
-    inBlocks,
-  )
-}
-
-/** What the frozen weights of these graphs take, each counted once; in blocks once along its rows and once along its columns, if both are used. */
-export function weightBytes(graphs: readonly Graph[], inBlocks: ReadonlySet<string> = NONE): number {
-  const uses = graphs.flatMap(weightUses)
-  const plain = new Map(uses.filter(({ name }) => !inBlocks.has(name)).map(({ name, shape }) => [name, F32_BYTES * elements(shape)]))
-  const blocks = uses.filter(({ name }) => inBlocks.has(name))
-  return [...plain.values()].reduce((sum, bytes) => sum + bytes, 0) + bytesOfUses(blocks, inBlocks)
-}
-
-const NONE: ReadonlySet<string> = new Set()
-
-interface WeightUse {
-  readonly name: string
-  readonly shape: readonly number[]
-  /** Which of the weight's axes is summed over, or read: along rows, a product takes it transposed. */
-  readonly direction: Direction
-  readonly isProduct: boolean
-}
-
-function weightUses(graph: Graph): WeightUse[] {
-  return graph.nodes.flatMap(({ op, inputs, attributes }) =>
-    inputs.flatMap((id, position): WeightUse[] => {
-      const value = id === null ? undefined : graph.values[id]
-      if (value?.source.kind !== 'weight') return []
-      const shape = value.shape as readonly number[]
-      const isProduct = shape.length > 1 && ['gemm', 'matmul', 'cross_entropy_head'].includes(op)
-      const isTransposed = op === 'cross_entropy_head' || (position === 0 ? attributes.transposeA : attributes.transposeB) === true
-      return [{ name: value.source.name, shape, direction: isProduct && !isTransposed ? 'columns' : 'rows', isProduct }]
-    }),
-  )
-}
-
-/** Each weight once for each direction. */
-function bytesOfUses(uses: readonly WeightUse[], inBlocks: ReadonlySet<string>): number {
-  const bytes = new Map(uses.map((use) => [`${use.name} ${use.direction}`, bytesOfWeight(use, inBlocks)]))
-  return [...bytes.values()].reduce((sum, more) => sum + more, 0)
-}
-
-/** Of a frozen weight as it is stored: float32, or a byte for each value and 4 for each block's scale. */
-function bytesOfWeight({ name, shape, direction }: WeightUse, inBlocks: ReadonlySet<string>): number {
-  if (!inBlocks.has(name)) return F32_BYTES * elements(shape)
-  const [rows, columns] = shape
-  const { codes, scales } = direction === 'rows' ? blockBytes(rows, columns) : blockBytes(columns, rows)
-  return codes + scales
-}
-
-function side(setting: MemorySetting, parameters: number, graphs: readonly Graph[]): MemoryTerm[] {
+function side(setting: MemorySetting, parameters: number, graphs: readonly Graph[], evaluation: Graph): MemoryTerm[] {
   const { config, inBlocks } = setting
   // Each program has a copy of its own of what it multiplies in codes.
   const prepacked = inBlocks.size === 0 ? 0 : graphs.reduce((sum, graph) => sum + prepackedBytes(graph, inBlocks), 0)
@@ -235,6 +181,7 @@ function side(setting: MemorySetting, parameters: number, graphs: readonly Graph
     processTerm(keepsMemory(setting) ? 'keeps' : 'gives'),
     mapped(graphs, inBlocks),
     ...(prepacked === 0 ? [] : [prepackedTerm(prepacked)]),
+    ...asNumbers(setting, evaluation),
     { name: 'adapter', bytes: F32_BYTES * parameters, of: 'its adapter' },
     { name: 'gradients', bytes: F32_BYTES * parameters, of: 'gradients of its adapter' },
     { name: 'moments', bytes: momentBytes(config, parameters), of: 'moments of its adapter' },
@@ -247,6 +194,11 @@ const processTerm = (kind: keyof typeof PROCESS_BYTES): MemoryTerm => ({
   of: kind === 'idle' ? 'program' : 'program and engine beside any model',
 })
 const prepackedTerm = (bytes: number): MemoryTerm => ({ name: 'weights_prepacked', bytes, of: 'weights as training programs lay them out' })
+function asNumbers({ inBlocks }: MemorySetting, evaluation: Graph): MemoryTerm[] {
+  const bytes = largestAsNumbers(evaluation, inBlocks)
+  return bytes === 0 ? [] : [{ name: 'weights_as_numbers', bytes, of: 'the largest weight in blocks, as float32, while it evaluates' }]
+}
+
 const mapped = (graphs: readonly Graph[], inBlocks: ReadonlySet<string>): MemoryTerm => ({
   name: 'weights_mapped',
   bytes: weightBytes(graphs, inBlocks),
