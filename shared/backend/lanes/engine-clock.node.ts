@@ -1,5 +1,5 @@
 /**
- * @file What a worker's programs take of the processors: the time of its own thread and of those that ONNX Runtime started for it.
+ * @file What a worker's programs take of the processors: the time of its own thread and of those that the engine started for it.
  *
  * That a program is under way says little: its threads may wait for each other, or for a core. Linux counts each thread's time on a
  * processor (/proc, `schedstat`, in nanoseconds); elsewhere a process only has one sum for all it does, JavaScript included. Whose threads

@@ -103,6 +103,8 @@ export function serveLane<Model, Value>(engine: ServedEngine<Model, Value>, { tr
       for (const [name, feed] of Object.entries(feeds)) if (feed.kind === 'tensor') engine.free(given.get(name)!)
     })
     const times = stop?.()
+    // Some engines start their threads when there is first something to compute.
+    clock?.findThreads()
     const keptNames = new Set(keeps.map(({ name }) => name))
     const tensors = Object.fromEntries(returns.map((name) => [name, engine.toHost(results.get(name)!, keptNames.has(name))]))
     for (const { name, id } of keeps) kept.set(id, results.get(name)!)
