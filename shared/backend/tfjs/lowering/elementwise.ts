@@ -14,7 +14,7 @@ export function binary(name: 'add' | 'sub' | 'mul' | 'div'): Lowering {
   return ({ tf }, call) => tf[name](call.input(0), call.input(1))
 }
 
-export const positive: Lowering = ({ tf }, call) => tf.cast(tf.greater(call.input(0), 0), 'float32')
+export const positive: Lowering = ({ tf }, call) => tf.step(call.input(0))
 
 /** x s, where s = sigmoid(2u): (1 + tanh u) / 2 is sigmoid(2u). */
 export const gelu: Lowering = (kernels, call) =>
