@@ -12,36 +12,49 @@ import { encodePacket, PacketType } from './parser.js'
 import { positional } from './positional.js'
 
 /** A place in the stream of one direction: all messages before `message`, and `chunks` chunks of it. */
-export const Held = z.object({ message: z.int().positive(), chunks: z.int().nonnegative() })
+export const Held = z
+  .object({
+    message: z.int().positive().describe('number of a message; all before it are held'),
+    chunks: z.int().nonnegative().describe('how many chunks of it are held'),
+  })
+  .describe('What an end holds of what the other sends.')
 export type Held = z.infer<typeof Held>
 
-export const Chunk = z.object({
-  message: z.int().positive(),
-  index: z.int().nonnegative(),
-  count: z.int().positive(),
-  /** Packed bytes of the whole message. */
-  total_bytes: z.int().positive(),
-  /** Of `bytes`. */
-  crc32: z.int().nonnegative(),
-  bytes: z.instanceof(Uint8Array),
-})
+export const Chunk = z
+  .object({
+    message: z.int().positive().describe('number of the message, from 1'),
+    index: z.int().nonnegative().describe('number of the chunk, from 0'),
+    count: z.int().positive().describe('chunks of the message'),
+    total_bytes: z.int().positive().describe('packed bytes of the whole message'),
+    crc32: z.int().nonnegative().describe('of `bytes`, as in zlib'),
+    bytes: z.instanceof(Uint8Array).describe("the chunk's part of the packed message"),
+  })
+  .describe('A part of a message, or all of it.')
 export type Chunk = z.infer<typeof Chunk>
 
-export const Opening = z.object({
-  /** Drawn at random by the client for each link; whoever knows it and the token may go on with the link. */
-  session: z.string().regex(/^[0-9a-f]{32}$/),
-  held: Held,
-  hello: Hello,
-})
+export const Opening = z
+  .object({
+    session: z
+      .string()
+      .regex(/^[0-9a-f]{32}$/)
+      .describe('drawn at random by the client for each link; whoever knows it and the token may go on with the link'),
+    held: Held.describe('what the client holds; on a new link {message: 1, chunks: 0}'),
+    hello: Hello,
+  })
+  .describe('Opens a link, or goes on with it.')
 export type Opening = z.infer<typeof Opening>
 
-export const Attached = z.object({ held: Held, limits: LinkLimits })
+export const Attached = z
+  .object({ held: Held.describe('what the server holds'), limits: LinkLimits })
+  .describe('The link is open: chunks go from here on.')
 export type Attached = z.infer<typeof Attached>
 
-export const RefusedOpening = z.object({ error: Failure })
+export const RefusedOpening = z.object({ error: Failure }).describe('There is to be no link; the connection closes.')
 export type RefusedOpening = z.infer<typeof RefusedOpening>
 
-export const Closed = z.object({ reason: z.string().max(4096), error: Failure.nullable() })
+export const Closed = z
+  .object({ reason: z.string().max(4096), error: Failure.nullable().describe('nil: its sender was just through') })
+  .describe('Its sender is through with the link.')
 export type Closed = z.infer<typeof Closed>
 
 /** Every message costs a chunk and an ack at least: they travel without the names of their fields. */

@@ -7,14 +7,19 @@ import { z } from 'zod'
 export const MIN_CHUNK_BYTES = 1024
 
 export const LinkLimits = z.object({
-  /** Packed bytes of a message that travel in one frame; a longer message travels in several. */
-  maxChunkBytes: z.int().min(MIN_CHUNK_BYTES).max(0x7fffffff),
-  /** Packed bytes of the longest message; also what one direction of one link holds of a transfer under way. */
-  maxMessageBytes: z.int().min(MIN_CHUNK_BYTES).max(0xffffffff),
-  /** A sign of life goes out so often, whatever else does. */
-  heartbeatSeconds: z.number().positive().max(3600),
-  /** How long a link outlives its connection, and how long the other end may be silent. */
-  reconnectSeconds: z.number().positive().max(86400),
+  maxChunkBytes: z
+    .int()
+    .min(MIN_CHUNK_BYTES)
+    .max(0x7fffffff)
+    .describe('packed bytes of a message that travel in one chunk; a longer message travels in several'),
+  /** Also what one direction of one link holds of a transfer under way. */
+  maxMessageBytes: z.int().min(MIN_CHUNK_BYTES).max(0xffffffff).describe('packed bytes of the longest message'),
+  heartbeatSeconds: z.number().positive().max(3600).describe('a sign of life goes out so often, whatever else does'),
+  reconnectSeconds: z
+    .number()
+    .positive()
+    .max(86400)
+    .describe('how long a link outlives its connection, and how long the other end may be silent'),
 })
 export type LinkLimits = z.infer<typeof LinkLimits>
 

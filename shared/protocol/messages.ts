@@ -1,5 +1,6 @@
 /**
- * @file Every message between a client and the edge server: the schema is the type, and lists all that leaves either machine.
+ * @file Every message between a client and the edge server: the schema is the type, and lists all that leaves either machine. What it says of messages
+ * and fields is also the protocol's page (README.md here).
  *
  * Order of a run: hello -> welcome | refused; ready; then per round: round-start, (activations -> gradients | dropped | resync, step)*,
  * adapter, evaluate -> (activations -> loss)*, evaluation, round-end; last: finish. `heartbeat` runs beside it all. Where room is short, activations are
@@ -24,243 +25,320 @@ const CodecName = z.string().max(MOST_NAME_CHARACTERS)
 const Shape = z.array(z.int().min(0).max(0x7fffffff)).max(8)
 
 /** A tensor as one codec packed it. `bytes` may start at any offset of its buffer, so copy it before viewing it as f32. */
-export const CodedTensor = z.object({ codec: CodecName, shape: Shape, bytes: Bytes })
+export const CodedTensor = z
+  .object({
+    codec: CodecName.describe(
+      'which codec packed it: its name, or, if that has more than 12 characters, `#` and its CRC-32 in 8 hexadecimal digits',
+    ),
+    shape: Shape.describe('its dimensions'),
+    bytes: Bytes.describe('what the codec made of it; of `fp32`: f32, little-endian, row by row'),
+  })
+  .describe('A tensor as one codec packed it.')
 export type CodedTensor = z.infer<typeof CodedTensor>
 
 /** Tensors by name; adapters and moments travel so, always as fp32. */
 export const TensorMap = z.record(z.string().max(256), CodedTensor)
 export type TensorMap = z.infer<typeof TensorMap>
 
-/** AdamW's state: both moments of every tensor, and how many updates were made. */
-export const CodedMoments = z.object({ updates: Count, mean: TensorMap, square: TensorMap })
+export const CodedMoments = z
+  .object({
+    updates: Count.describe('updates made'),
+    mean: TensorMap.describe('first moments'),
+    square: TensorMap.describe('second moments'),
+  })
+  .describe("AdamW's state: both moments of every tensor, and how many updates were made.")
 export type CodedMoments = z.infer<typeof CodedMoments>
 
-export const Part = z.object({ index: Count, count: z.int().positive() })
+export const Part = z
+  .object({ index: Count.describe('which part, from 0'), count: z.int().positive().describe('parts that there are') })
+  .describe("A client's part of the rows that the config names.")
 export type Part = z.infer<typeof Part>
 
+const inRound = {
+  round: Count.describe('rounds count from 1; 0 is the evaluation before training'),
+  attempt: Count.describe('at this round, from 0'),
+}
 /** Which request a message belongs to. A repeat carries the same four numbers and is answered with the same reply. */
-const request = { round: Count, attempt: Count, step: Count, micro: Count }
-const inRound = { round: Count, attempt: Count }
-/** What the client's activations, and its gradients, are packed with from now on; null: none cross. Another name than before ends what both ends remember of rows. */
-const codecs = z.object({ activations: CodecName, gradients: CodecName }).nullable()
+const request = {
+  ...inRound,
+  step: Count.describe('local step of the round, from 0; of an evaluation: the batch'),
+  micro: Count.describe('micro-batch of the step, from 0'),
+}
+const codecs = z
+  .object({
+    activations: CodecName.describe("of the client's activations"),
+    gradients: CodecName.describe('of the gradients that it gets'),
+  })
+  .nullable()
+  .describe('what to pack with from now on; nil: none cross. Another name than before ends what both ends remember of rows')
+const askFirst = z.boolean().describe('whether activations of this round are offered before they are sent')
+const nll = z.number().nullable().describe('negative log-likelihood, summed over the scored tokens, in nats; nil: it is no number')
 
 // ---- joining
 
-/** Client to server, first message of every connection. `resume: false` says that this is a new process. */
-export const Hello = z.object({
-  type: z.literal('hello'),
-  protocol: z.int(),
-  client: ClientId,
-  token: z.string().max(512).nullable(),
-  resume: z.boolean(),
-  /** Which part of the config's data this client was told to take; null: the server gives it one. */
-  part: Part.nullable(),
-  /** Whether it brings data of its own (`--data`) and so needs no part. */
-  own_data: z.boolean(),
-  capabilities: z.object({ codecs: z.array(z.string().max(64)).max(64), engine: z.string().max(64), software: z.string().max(128) }),
-})
+export const Hello = z
+  .object({
+    type: z.literal('hello'),
+    protocol: z.int().describe('version of the protocol that the client speaks'),
+    client: ClientId.describe('its id: letters, digits, dots, dashes, underscores'),
+    token: z.string().max(512).nullable().describe("the server's token; nil: it has none to show"),
+    resume: z.boolean().describe('true: the link goes on over a new connection; false: this is a new process'),
+    part: Part.nullable().describe("which part of the config's data the client was told to take; nil: the server gives it one"),
+    own_data: z.boolean().describe('whether it brings rows of its own, and so needs no part'),
+    capabilities: z.object({
+      codecs: z.array(z.string().max(64)).max(64).describe("parts of codecs' names that it knows"),
+      engine: z.string().max(64).describe('what computes'),
+      software: z.string().max(128).describe('program and version'),
+    }),
+  })
+  .describe('Who a client is; sent with every connection, by the transport.')
 
-/** What identifies the base model: names, and the digest of each tensor so that a client can check just those it holds. */
-export const ModelCard = z.object({
-  name: z.string().max(512),
-  digest: z.string().max(128),
-  family: z.string().max(64),
-  layers: z.int().positive(),
-  hidden_size: z.int().positive(),
-  tensors: z.record(z.string().max(256), z.string().max(128)),
-})
+export const ModelCard = z
+  .object({
+    name: z.string().max(512).describe('hub id or name of its folder'),
+    digest: z.string().max(128).describe('SHA-256 over the names and digests of all tensors, in hexadecimal'),
+    family: z.string().max(64).describe('`gpt2`, `llama`, ...'),
+    layers: z.int().positive().describe('blocks'),
+    hidden_size: z.int().positive().describe('channels of a token between blocks'),
+    tensors: z
+      .record(z.string().max(256), z.string().max(128))
+      .describe('digest of each tensor by its name, so that a client can check just those it holds'),
+  })
+  .describe('What identifies the base model.')
 export type ModelCard = z.infer<typeof ModelCard>
 
-export const Welcome = z.object({
-  type: z.literal('welcome'),
-  protocol: z.int(),
-  run: z.string().max(256),
-  config: ClientConfig,
-  model: ModelCard,
-  part: Part.nullable(),
-  limits: z.object({ max_chunk_bytes: z.int().positive(), max_message_bytes: z.int().positive(), heartbeat_s: z.number().positive() }),
-})
+export const Welcome = z
+  .object({
+    type: z.literal('welcome'),
+    protocol: z.int().describe('version of the protocol that the server speaks'),
+    run: z.string().max(256).describe('name of the run'),
+    config: ClientConfig.describe("the client's part of the run's config"),
+    model: ModelCard,
+    part: Part.nullable().describe("the client's part of the rows that the config names; nil: all of them, or rows of its own"),
+    limits: z.object({
+      max_chunk_bytes: z.int().positive().describe('of a chunk, in bytes'),
+      max_message_bytes: z.int().positive().describe('of a packed message, in bytes'),
+      heartbeat_s: z.number().positive().describe('seconds between signs of life'),
+    }),
+  })
+  .describe('The client is let in.')
 
-/** Also ends a run for one client: the error tells what it can do. */
-export const Failure = z.object({
-  code: z.enum(Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]]),
-  what: z.string().max(4096),
-  why: z.string().max(4096),
-  fix: z.string().max(4096),
-})
-export const Refused = z.object({ type: z.literal('refused'), error: Failure })
-export const ErrorMessage = z.object({ type: z.literal('error'), error: Failure })
+export const Failure = z
+  .object({
+    code: z.enum(Object.keys(ERROR_CODES) as [ErrorCode, ...ErrorCode[]]).describe('for programs; the codes stand below'),
+    what: z.string().max(4096).describe('what happened'),
+    why: z.string().max(4096).describe('why it did'),
+    fix: z.string().max(4096).describe('what a person can do'),
+  })
+  .describe('What went wrong.')
+export const Refused = z.object({ type: z.literal('refused'), error: Failure }).describe('The client is not let in; the link closes.')
+export const ErrorMessage = z
+  .object({ type: z.literal('error'), error: Failure })
+  .describe('The run is over for this client, because of an error of its own, of the server, or of the run; the link closes.')
 
-/** Client to server, once it has its model and data: what weights its adapter in the mean, and how long its epoch is. */
-export const Ready = z.object({
-  type: z.literal('ready'),
-  examples: Count,
-  /** Scored tokens in its training rows. */
-  tokens: Count,
-  eval_examples: Count,
-})
+export const Ready = z
+  .object({
+    type: z.literal('ready'),
+    examples: Count.describe('training rows it holds'),
+    tokens: Count.describe('scored tokens in them'),
+    eval_examples: Count.describe('held-out rows it holds'),
+  })
+  .describe('The client has its model and data: what weights its adapter in the mean, and how long its epoch is.')
 
 // ---- the model's files, for a client that lacks them
 
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 
-/** Client to server: which files has the model? Asked once on a link. */
-export const ModelRequest = z.object({ type: z.literal('model-request') })
+export const ModelRequest = z.object({ type: z.literal('model-request') }).describe('Which files has the model? Asked once on a link.')
 
-/** Server to client: every file there is, and of which bytes the tensors' digests were made. */
-export const ModelFiles = z.object({
-  type: z.literal('model-files'),
-  files: z.record(ModelFileName, z.object({ bytes: Count, sha256: Sha256 })),
-  /** As the checkpoint stores them; a client finds the digests of `ModelCard.tensors` from these. */
-  tensors: z.record(z.string().max(256), z.object({ dtype: z.string().max(16), shape: Shape, sha256: Sha256 })),
-})
+export const ModelFiles = z
+  .object({
+    type: z.literal('model-files'),
+    files: z
+      .record(ModelFileName, z.object({ bytes: Count.describe('its length'), sha256: Sha256 }))
+      .describe('every file there is, by its name'),
+    tensors: z
+      .record(z.string().max(256), z.object({ dtype: z.string().max(16).describe('as in safetensors'), shape: Shape, sha256: Sha256 }))
+      .describe('every tensor by its name, as the checkpoint stores it; the digests of ModelCard follow from these'),
+  })
+  .describe("Every file there is, and of which bytes the tensors' digests were made.")
 export type ModelFiles = z.infer<typeof ModelFiles>
 
-/** Client to server: so many bytes of a file that model-files lists. A few may be on their way; they are answered in order. */
-export const FileRequest = z.object({
-  type: z.literal('file-request'),
-  file: ModelFileName,
-  offset: Count,
-  bytes: z.int().positive().max(MAX_PIECE_BYTES),
-})
+export const FileRequest = z
+  .object({
+    type: z.literal('file-request'),
+    file: ModelFileName.describe('its name in model-files'),
+    offset: Count.describe('first byte'),
+    bytes: z.int().positive().max(MAX_PIECE_BYTES).describe('how many'),
+  })
+  .describe('So many bytes of a file that model-files lists. Up to four may be on their way; they are answered in order.')
 export type FileRequest = z.infer<typeof FileRequest>
 
-/** Server to client: exactly the bytes that were asked for. */
-export const FilePiece = z.object({ type: z.literal('file-piece'), file: ModelFileName, offset: Count, bytes: Bytes })
+export const FilePiece = z
+  .object({
+    type: z.literal('file-piece'),
+    file: ModelFileName.describe('as in the request'),
+    offset: Count.describe('as in the request'),
+    bytes: Bytes.describe('exactly those that were asked for'),
+  })
+  .describe('A piece of a file.')
 
 // ---- a round
 
-export const RoundStart = z.object({
-  type: z.literal('round-start'),
-  ...inRound,
-  adapter: TensorMap,
-  moments: CodedMoments.nullable(),
-  /** `optimizer_state: keep`: the round at whose end the client kept the moments it is to take; null: empty ones. */
-  keep_from: Count.nullable(),
-  /** Local steps this client is to make. */
-  steps: Count,
-  /** Schedule position of step 0, and how many positions the run has. */
-  position: Count,
-  positions: z.int().positive(),
-  codecs,
-  deadlines: z.object({ step_s: z.number().nullable(), round_s: z.number().nullable() }),
-  /** Whether activations of this round are offered before they are sent. */
-  ask_first: z.boolean(),
-})
+export const RoundStart = z
+  .object({
+    type: z.literal('round-start'),
+    ...inRound,
+    adapter: TensorMap.describe('what the client trains on from; fp32'),
+    moments: CodedMoments.nullable().describe('the optimizer state it goes on with; nil: as keep_from says'),
+    keep_from: Count.nullable().describe(
+      'with `optimizer_state: keep`: the round at whose end the client kept the moments it is to take; nil: empty ones',
+    ),
+    steps: Count.describe('local steps that the client is to make'),
+    position: Count.describe("of step 0 in the learning rate's schedule"),
+    positions: z.int().positive().describe('of the whole run in it'),
+    codecs,
+    deadlines: z.object({
+      step_s: z.number().nullable().describe('for a step, in seconds; nil: none'),
+      round_s: z.number().nullable().describe('for the round, in seconds; nil: none'),
+    }),
+    ask_first: askFirst,
+  })
+  .describe('A round begins.')
 
-/** Client to server: it has activations to send, and does so once they are granted. */
-export const Offer = z.object({
-  type: z.literal('offer'),
-  ...request,
-  purpose: z.enum(['train', 'evaluate']),
-  tokens: z.int().positive(), // real ones, of all rows
-})
+export const Offer = z
+  .object({
+    type: z.literal('offer'),
+    ...request,
+    purpose: z.enum(['train', 'evaluate']),
+    tokens: z.int().positive().describe('real ones, of all rows'),
+  })
+  .describe('The client has activations to send, and does so once they are granted.')
 export type Offer = z.infer<typeof Offer>
 
-/** Server to client: there is room for what was offered. */
-export const Grant = z.object({ type: z.literal('grant'), ...request })
+export const Grant = z.object({ type: z.literal('grant'), ...request }).describe('There is room for what was offered.')
 
-/** Client to server, once per micro-batch: the smashed activations of the real tokens, and what they are to predict. */
-export const Activations = z.object({
-  type: z.literal('activations'),
-  ...request,
-  hop: z.literal(0), // which cut of a chain of cuts
-  purpose: z.enum(['train', 'evaluate']),
-  lengths: Bytes, // [rows] in `varints.ts`: tokens of each row; no padding crosses the wire
-  hidden: CodedTensor, // [sum(lengths), hidden]
-  rows: Bytes, // which training rows these are, and what both ends hold of them (cut/rows.ts); empty where nobody remembers rows
-  scored: Bytes, // [sum(lengths)] in `mask.ts`: which of the real tokens predict one that counts
-  targets: Bytes, // [scored tokens] in `varints.ts`, already shifted: what a scored position predicts
-  normalizer: z.int().positive(), // scored tokens of the whole local step; the loss is divided by it
-})
+export const Activations = z
+  .object({
+    type: z.literal('activations'),
+    ...request,
+    hop: z.literal(0), // which cut of a chain of cuts
+    purpose: z.enum(['train', 'evaluate']),
+    lengths: Bytes.describe('varints [rows]: tokens of each row; no padding crosses the wire'),
+    hidden: CodedTensor.describe('the smashed activations [tokens of all rows, hidden size]'),
+    rows: Bytes.describe('varints: which training rows these are, and what both ends hold of them; empty where no codec remembers rows'),
+    scored: Bytes.describe('mask [tokens of all rows]: which of them predict one that counts'),
+    targets: Bytes.describe('varints [scored tokens], already shifted: the id that a scored position predicts'),
+    normalizer: z.int().positive().describe('scored tokens of the whole local step; the loss is divided by it'),
+  })
+  .describe('A micro-batch: the smashed activations of its real tokens, and what they are to predict.')
 export type Activations = z.infer<typeof Activations>
 
-/** Server to client: dLoss/dZ of that micro-batch, and its plain nll summed over its scored tokens, in nats. */
-export const Gradients = z.object({
-  type: z.literal('gradients'),
-  ...request,
-  hidden: CodedTensor,
-  rows: Bytes, // what its rows are told against (cut/rows.ts); empty where it is told whole
-  nll: z.number().nullable(),
-  tokens: Count,
-})
+export const Gradients = z
+  .object({
+    type: z.literal('gradients'),
+    ...request,
+    hidden: CodedTensor.describe('gradient of the loss by the activations [tokens of all rows, hidden size]'),
+    rows: Bytes.describe('varints: what its rows are told against; empty where it is told whole'),
+    nll,
+    tokens: Count.describe('scored tokens of the micro-batch'),
+  })
+  .describe('The answer to activations that train.')
 export type Gradients = z.infer<typeof Gradients>
 
-/** Server to client: these activations are told against rows that the server does not hold. It waits for them again, whole. */
-export const Resync = z.object({ type: z.literal('resync'), ...request })
+export const Resync = z
+  .object({ type: z.literal('resync'), ...request })
+  .describe('The activations are told against rows that the server does not hold. It waits for them again, whole.')
 
-/** Server to client: nothing of this step counts; make no update and go on with `next_step` (null: the round's steps are over). */
-export const Dropped = z.object({
-  type: z.literal('dropped'),
-  ...inRound,
-  step: Count,
-  reason: z.string().max(256),
-  next_step: Count.nullable(),
-})
+export const Dropped = z
+  .object({
+    type: z.literal('dropped'),
+    ...inRound,
+    step: Count.describe('local step, from 0'),
+    reason: z.string().max(256),
+    next_step: Count.nullable().describe("to go on with; nil: the round's steps are over"),
+  })
+  .describe('Nothing of this step counts: make no update.')
 
-/** Client to server, after each local step. `nll` is summed over the step's scored tokens, in nats; null when it is not a number. */
-export const StepReport = z.object({
-  type: z.literal('step'),
-  ...inRound,
-  step: Count,
-  outcome: z.enum(['updated', 'no-scored-tokens']),
-  nll: z.number().nullable(),
-  tokens: Count,
-  lr: z.number(),
-  grad_norm: z.number().nullable(),
-})
+export const StepReport = z
+  .object({
+    type: z.literal('step'),
+    ...inRound,
+    step: Count.describe('local step, from 0'),
+    outcome: z.enum(['updated', 'no-scored-tokens']),
+    nll,
+    tokens: Count.describe('scored tokens of the step'),
+    lr: z.number().describe('learning rate of the update'),
+    grad_norm: z.number().nullable().describe("of the client's gradient, before clipping; nil: it is no number"),
+  })
+  .describe('After each local step.')
 
-/** Client to server at a round's end: its adapter, its moments where the strategy needs them, and its counts. */
-export const AdapterUpdate = z.object({
-  type: z.literal('adapter'),
-  ...inRound,
-  adapter: TensorMap,
-  moments: CodedMoments.nullable(),
-  steps: Count,
-  seconds: z.object({ compute: z.number().nonnegative(), wait: z.number().nonnegative(), network: z.number().nonnegative() }),
-  /** Its activations of the round: messages, their payload, and the time from sending each until the server was known to hold it. */
-  upload: z.object({ messages: Count, bytes: Count, seconds: z.number().nonnegative() }),
-  /** The shortest such time of a message without a tensor, of all that it has sent. */
-  round_trip_s: z.number().nonnegative(),
-})
+export const AdapterUpdate = z
+  .object({
+    type: z.literal('adapter'),
+    ...inRound,
+    adapter: TensorMap.describe('the trained one; fp32'),
+    moments: CodedMoments.nullable().describe('where the strategy needs them'),
+    steps: Count.describe('local steps made'),
+    seconds: z.object({
+      compute: z.number().nonnegative().describe('in which it computed'),
+      wait: z.number().nonnegative().describe('in which it waited for the server'),
+      network: z.number().nonnegative().describe('in which its messages were under way'),
+    }),
+    upload: z
+      .object({
+        messages: Count,
+        bytes: Count.describe('their payload'),
+        seconds: z.number().nonnegative().describe('from sending each until the server was known to hold it, summed'),
+      })
+      .describe('its activations of the round'),
+    round_trip_s: z.number().nonnegative().describe('the shortest such time of a message without a tensor, of all that it has sent'),
+  })
+  .describe("What a client has come to at a round's end.")
 
-export const RoundEnd = z.object({
-  type: z.literal('round-end'),
-  ...inRound,
-  train_loss: z.number().nullable(),
-  eval_loss: z.number().nullable(),
-})
+export const RoundEnd = z
+  .object({
+    type: z.literal('round-end'),
+    ...inRound,
+    train_loss: z.number().nullable().describe('mean over all clients, nats per scored token; nil: none'),
+    eval_loss: z.number().nullable().describe('the same of held-out rows; nil: not evaluated'),
+  })
+  .describe('A round is over.')
 
 // ---- evaluation
 
-/** Server to client: evaluate your held-out rows with this adapter. */
-export const Evaluate = z.object({
-  type: z.literal('evaluate'),
-  ...inRound,
-  adapter: TensorMap,
-  codecs,
-  max_batches: z.int().positive().nullable(),
-  /** As in round-start. */
-  ask_first: z.boolean(),
-})
+export const Evaluate = z
+  .object({
+    type: z.literal('evaluate'),
+    ...inRound,
+    adapter: TensorMap.describe('what to evaluate; fp32'),
+    codecs,
+    max_batches: z.int().positive().nullable().describe('of held-out rows; nil: all of them'),
+    ask_first: askFirst,
+  })
+  .describe('The client is to evaluate its held-out rows.')
 
-/** Server to client: the answer to activations whose purpose is `evaluate`. Sums over the batch, nats. */
-export const Loss = z.object({ type: z.literal('loss'), ...request, nll: z.number().nullable(), tokens: Count })
+export const Loss = z
+  .object({ type: z.literal('loss'), ...request, nll, tokens: Count.describe('scored tokens of the batch') })
+  .describe('The answer to activations that evaluate.')
 
-/** Client to server: the sums over its held-out rows. `bytes` counts the UTF-8 bytes of the scored text, for bits per byte. */
-export const Evaluation = z.object({
-  type: z.literal('evaluation'),
-  ...inRound,
-  nll: z.number().nullable(),
-  tokens: Count,
-  bytes: Count,
-  rows: Count,
-})
+export const Evaluation = z
+  .object({
+    type: z.literal('evaluation'),
+    ...inRound,
+    nll,
+    tokens: Count.describe('scored tokens of the held-out rows'),
+    bytes: Count.describe('of the scored text in UTF-8, for bits per byte'),
+    rows: Count.describe('held-out rows'),
+  })
+  .describe("Sums over a client's held-out rows.")
 
 // ---- the rest
 
-export const Finish = z.object({ type: z.literal('finish'), reason: z.string().max(1024) })
-export const Heartbeat = z.object({ type: z.literal('heartbeat') })
+export const Finish = z.object({ type: z.literal('finish'), reason: z.string().max(1024) }).describe('The run is over; the link closes.')
+export const Heartbeat = z
+  .object({ type: z.literal('heartbeat') })
+  .describe('A sign of life; an end may also send it as a frame of that name.')
 
 export const ClientMessage = z.discriminatedUnion('type', [
   Hello,

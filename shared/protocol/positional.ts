@@ -32,11 +32,26 @@ const asItIs: Layout = { strip: (value) => value, restore: (value) => value }
 
 function layoutOf(schema: z.core.$ZodType): Layout {
   if (schema instanceof z.ZodDiscriminatedUnion) return unionLayout(schema.options, schema.def.discriminator)
-  if (schema instanceof z.ZodObject) return hasOptional(schema) ? asItIs : objectLayout(schema)
+  if (schema instanceof z.ZodObject) return isList(schema) ? objectLayout(schema) : asItIs
   if (schema instanceof z.ZodNullable) return nullableLayout(layoutOf(schema.unwrap()))
   if (schema instanceof z.ZodRecord) return recordLayout(layoutOf(schema.valueType))
-  if (schema instanceof z.ZodEnum && schema.options.length <= MOST_NUMBERED_WORDS) return wordLayout(schema.options)
+  if (schema instanceof z.ZodEnum && isNumbered(schema)) return wordLayout(schema.options)
   return asItIs
+}
+
+/** Whether an object crosses as the list of its fields. */
+export function isList(schema: z.ZodObject): boolean {
+  return !hasOptional(schema)
+}
+
+/** Whether a word crosses as its place among those that there are. */
+export function isNumbered(schema: z.ZodEnum): boolean {
+  return schema.options.length <= MOST_NUMBERED_WORDS
+}
+
+/** The fields of a list that cross, in their order: all but literals. */
+export function fieldsThatCross(schema: z.ZodObject): [string, z.core.$ZodType][] {
+  return fieldsOf(schema).filter(([, field]) => !(field instanceof z.ZodLiteral))
 }
 
 function fieldsOf(schema: z.ZodObject): [string, z.core.$ZodType][] {
@@ -45,14 +60,12 @@ function fieldsOf(schema: z.ZodObject): [string, z.core.$ZodType][] {
 
 /** Objects with optional fields, fields with defaults, or of fields not known beforehand. */
 function hasOptional(schema: z.ZodObject): boolean {
-  return schema.def.catchall !== undefined || fieldsOf(schema).some(([, field]) => field._zod.optin === 'optional')
+  return schema.def.catchall !== undefined || fieldsOf(schema).some(([, field]) => field._zod.optin !== undefined)
 }
 
 function objectLayout(schema: z.ZodObject): Layout {
   const constants = new Map(fieldsOf(schema).flatMap(([name, field]) => (field instanceof z.ZodLiteral ? [[name, field.value]] : [])))
-  const fields = fieldsOf(schema)
-    .filter(([name]) => !constants.has(name))
-    .map(([name, field]) => ({ name, layout: layoutOf(field) }))
+  const fields = fieldsThatCross(schema).map(([name, field]) => ({ name, layout: layoutOf(field) }))
   return {
     strip: (value) => (isMap(value) ? fields.map(({ name, layout }) => layout.strip(value[name])) : value),
     restore(value) {
