@@ -23,6 +23,9 @@ const F32_BYTES = 4
  */
 export const PROCESS_BYTES = { idle: 43e6, gives: 72e6, keeps: 130e6 }
 
+/** Of each further lane: its worker, and how far its arena is from full (a server of width 256 with two: 54). */
+const LANE_BYTES = 50e6
+
 export interface MemoryTerm {
   readonly name:
     | 'process'
@@ -113,7 +116,7 @@ export function wholeClientMemory(setting: MemorySetting, graphs: TopGraphs): No
 
 /**
  * The server of a split run with K clients:
- * process            PROCESS_BYTES, of programs that keep memory
+ * process            PROCESS_BYTES, of programs that keep memory; and LANE_BYTES for each lane of the top but the first
  * weights_mapped     as a client's
  * working            as a client's, for each lane in which the top computes; forward, loss and backward are one program, so nothing is kept between calls
  * weights_prepacked  4 for each value of a weight, for each way round (as it is, or transposed) that a product of the training program takes it:
@@ -139,7 +142,7 @@ export function splitServerMemory(setting: MemorySetting, graphs: TopGraphs): No
   const inbound = (decoded / batch / clients) * overClients(({ activations }) => packed(setting, activations)) + decoded
   const kept = overClients(({ gradients }) => packed(setting, gradients))
   return node([
-    processTerm('keeps'),
+    processTerm('keeps', setting.topLanes - 1),
     mapped([graphs.training], setting.inBlocks),
     prepackedTerm(setting.topLanes * prepackedBytes(graphs.training, setting.inBlocks)),
     ...asNumbers(setting, graphs.evaluation),
@@ -188,9 +191,9 @@ function side(setting: MemorySetting, parameters: number, graphs: readonly Graph
   ]
 }
 
-const processTerm = (kind: keyof typeof PROCESS_BYTES): MemoryTerm => ({
+const processTerm = (kind: keyof typeof PROCESS_BYTES, moreLanes = 0): MemoryTerm => ({
   name: 'process',
-  bytes: PROCESS_BYTES[kind],
+  bytes: PROCESS_BYTES[kind] + moreLanes * LANE_BYTES,
   of: kind === 'idle' ? 'program' : 'program and engine beside any model',
 })
 const prepackedTerm = (bytes: number): MemoryTerm => ({ name: 'weights_prepacked', bytes, of: 'weights as training programs lay them out' })
