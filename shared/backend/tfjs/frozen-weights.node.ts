@@ -18,16 +18,21 @@ export class FrozenWeights {
     return this.shared.size
   }
 
-  /** Each of them, read if no program holds it yet. They go back by `release`. */
+  /** Each of them, read if no program holds it yet. They go back by `release`; if one cannot be read, none is held. */
   take(tf: Tf, weights: ReadonlyMap<string, WorkerWeight>): Map<string, TfTensor> {
     const taken = new Map<string, TfTensor>()
-    for (const [name, { key, shape, content }] of weights) {
-      const known = this.shared.get(key)
-      const numbers = content instanceof Float32Array ? content : known ? null : readNumbers(content)
-      const held = known ?? { tensor: tf.tensor(numbers!, [...shape], 'float32'), programs: 0 }
-      held.programs++
-      this.shared.set(key, held)
-      taken.set(name, held.tensor)
+    const held = new Map<string, WorkerWeight>()
+    try {
+      for (const [name, weight] of weights) {
+        const shared = this.shared.get(weight.key) ?? { tensor: read(tf, weight), programs: 0 }
+        shared.programs++
+        this.shared.set(weight.key, shared)
+        held.set(name, weight)
+        taken.set(name, shared.tensor)
+      }
+    } catch (error) {
+      this.release(held)
+      throw error
     }
     return taken
   }
@@ -40,6 +45,10 @@ export class FrozenWeights {
       this.shared.delete(key)
     }
   }
+}
+
+function read(tf: Tf, { shape, content }: WorkerWeight): TfTensor {
+  return tf.tensor(content instanceof Float32Array ? content : readNumbers(content), [...shape], 'float32')
 }
 
 function readNumbers({ path, offset, bytes }: WeightFile): Float32Array {

@@ -73,7 +73,7 @@ describe('a lane in a process of its own', () => {
   })
 
   test.each(['SIGKILL', 'SIGINT'] as const)('ends with the process that started it, also by %s', async (signal) => {
-    const parent = await startParent()
+    const parent = await startParent('setInterval(() => {}, 1000)')
     const [worker] = await childrenOf(parent.pid!)
     // Ctrl-C reaches both.
     if (signal === 'SIGINT') process.kill(worker!, 'SIGINT')
@@ -82,20 +82,29 @@ describe('a lane in a process of its own', () => {
     while (isAlive(worker!)) await new Promise((resolve) => setImmediate(resolve))
   })
 
-  /** A process that has compiled something in a process of its own, and waits. */
-  async function startParent(): Promise<ChildProcess> {
+  test('lets a process end that forgot to close it, and ends then', async () => {
+    const parent = await startParent('await once(process.stdin, "data"); process.stdin.destroy()')
+    const [worker] = await childrenOf(parent.pid!)
+    parent.stdin!.write('go on')
+    expect(await once(parent, 'exit')).toEqual([0, null])
+    while (isAlive(worker!)) await new Promise((resolve) => setImmediate(resolve))
+  })
+
+  /** A process that has asked something of a process of its own, says so, and then does what it is told. */
+  async function startParent(then: string): Promise<ChildProcess> {
     const lanes = new URL('../lanes/', WORKER)
     const script = `
+      import { once } from 'node:events'
       import { Lane } from ${JSON.stringify(new URL('lane.node.js', lanes).href)}
       import { inProcess } from ${JSON.stringify(new URL('worker-host.node.js', lanes).href)}
       const start = inProcess(new URL(${JSON.stringify(WORKER.href)}), ${JSON.stringify(WASM)}, {})
       const lane = new Lane(0, { engine: 'TensorFlow.js', start, missing: (why) => new Error(why) })
       await lane.call({ type: 'release', ids: [] })
-      setInterval(() => {}, 1000)
-      console.log('ready')`
+      console.log('ready')
+      ${then}`
     const path = join(folder, 'parent.mjs')
     await writeFile(path, script)
-    const parent = spawn(process.execPath, [path], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const parent = spawn(process.execPath, [path], { stdio: ['pipe', 'pipe', 'inherit'] })
     await once(createInterface({ input: parent.stdout }), 'line')
     return parent
   }

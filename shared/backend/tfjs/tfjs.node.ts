@@ -71,8 +71,8 @@ function nativeEnvironment(threads: number): Record<string, string> {
     TF_NUM_INTEROP_THREADS: '1',
     // oneDNN's products give a row the same bits alone as in a batch; TensorFlow's own do not for narrow ones, as LoRA has them.
     TF_ENABLE_ONEDNN_OPTS: '1',
-    // Warnings of its start are about what this machine lacks for other uses.
-    TF_CPP_MIN_LOG_LEVEL: '2',
+    // What it says at its start is about what this machine lacks for other uses; what a call meets comes as that call's error.
+    TF_CPP_MIN_LOG_LEVEL: '3',
   }
   return {
     ...defaults,
