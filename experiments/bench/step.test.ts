@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { closeBeforeExit } from '../../shared/exit.node.js'
-import { measureStep } from './step.js'
+import { typeForScript } from '../testing/type.js'
+import { benchStepCommand, measureStep } from './step.js'
 
 const TINY = { model_type: 'gpt2', vocab_size: 50, n_positions: 16, n_embd: 16, n_layer: 2, n_head: 2 }
 const TINY_LLAMA = {
@@ -36,6 +37,16 @@ test.each([
     expect(await folders()).toEqual([])
   },
 )
+
+test('steps on tfjs are timed too, and have no profile', async () => {
+  const shape = { source: { config: TINY }, engine: 'tfjs', precision: 'fp32', batch: 2, seq: 8, scored: 1, threads: 1 } as const
+  const { stepMs, profile } = await measureStep(shape)
+  expect(stepMs).toHaveLength(7)
+  expect(profile).toBeNull()
+  expect(await folders()).toEqual([])
+  const { error } = await typeForScript([benchStepCommand], 'bench', 'step', '--engine', 'tfjs', '--profile', 'nowhere')
+  expect(error).toMatchObject({ code: 'BAD_ARGUMENT', why: expect.stringContaining('--engine is tfjs') as string })
+})
 
 test('a measurement that is cut short by the end of the process removes its weights too', async () => {
   const ended: Promise<boolean>[] = []
