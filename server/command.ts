@@ -7,9 +7,10 @@ import { loadConfig } from '../shared/config/load.node.js'
 import { isOwnModule } from '../shared/config/own-path.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { whatLeaves } from '../shared/what-leaves.js'
+import { isLoopback } from './hosts.js'
 import { RunReporter } from './reporter.js'
 import { runResult, runSummary } from './run-summary.js'
-import { isLoopback, serveRun } from './serve.js'
+import { serveRun } from './serve.js'
 
 const serverCommand = defineCommand({
   usage: 'server <config> [overrides...]',

@@ -22,13 +22,13 @@ import { Inflight, inflightLimits } from './inflight.js'
 import { invalid } from './invalid.js'
 import { ClientCodecs } from './client-codecs.js'
 import type { ClientCuts } from './client-cuts.js'
-import { guardedObserver, systemClock, type Clock, type RunObserver } from './observer.js'
+import { guardedObserver, systemClock, type Activity, type Clock, type RunObserver } from './observer.js'
 import { ClientMessages } from './client-messages.js'
 import { ModelDesk } from './model-desk.js'
 import { OwnAdapters } from './own-adapters.js'
 import { RoundRecords } from './round-records.js'
 import { internalError, RoundRunner } from './round-runner.js'
-import { turnsOf } from './round-queries.js'
+import { activityOf, clientStates, turnsOf, type ClientState } from './round-queries.js'
 import { roundSettings } from './round-settings.js'
 import type { ClientId } from './round-state.js'
 import { farewell, Roster } from './roster.js'
@@ -54,6 +54,19 @@ export interface EdgeServerOptions {
   readonly clock?: Clock
   /** Is told what the server does when; its engine has to be given it, too. */
   readonly trace?: Trace
+}
+
+/** What a look at a server shows. */
+export interface ServerLoad {
+  /** 0 before training. */
+  readonly round: number
+  /** null: the run has ended, and nobody may join. */
+  readonly doing: Activity['doing'] | null
+  readonly clients: Readonly<Record<ClientState, number>>
+  /** Micro-batches that wait for the top. */
+  readonly queueLength: number
+  /** Of activations that were granted and are not computed, as `transport.max_inflight_bytes` counts them; 0 where clients need not ask. */
+  readonly inflightBytes: number
 }
 
 const MOST_REFUSALS_NOTED = 1000
@@ -96,7 +109,10 @@ export class EdgeServer {
       trace,
       (client, message) => this.codecs.sending(client, message),
     )
-    this.engine = new StepEngine({ config, architecture, top: this.top, cuts: options.cuts, trace })
+    this.engine = new StepEngine({
+      ...{ config, architecture, top: this.top, cuts: options.cuts, trace, clock },
+      onWork: (work) => this.observer.work(work),
+    })
     this.adapters =
       config.split.topology === 'local'
         ? new OwnAdapters(clients, config.federation.optimizer_state)
@@ -141,6 +157,18 @@ export class EdgeServer {
   /** The current round, 0 before training. */
   get round(): number {
     return this.rounds.state.round
+  }
+
+  /** How it is now. */
+  get load(): ServerLoad {
+    const { state, end } = this.rounds
+    return {
+      round: state.round,
+      doing: end ? null : (activityOf(roundSettings(this.options.config), state)?.doing ?? null),
+      clients: clientStates(state),
+      queueLength: this.engine.queueLength,
+      inflightBytes: this.inflight.heldBytes,
+    }
   }
 
   /**

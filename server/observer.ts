@@ -1,6 +1,7 @@
 /**
  * @file What a running server tells the outside: lines for the run directory, and the adapter after every round.
  */
+import type { Traffic } from '../shared/protocol/link.js'
 import type { RoundLine, RunEvent, StepLine, TrafficLine } from '../shared/run-records.js'
 import type { NamedTensors } from '../shared/tensor.js'
 
@@ -12,6 +13,20 @@ export interface Activity {
   /** Whom it waits for, in id order: who joined and loads its model (gathering), owes an adapter (collecting), or evaluates. */
   readonly clients: readonly string[]
 }
+
+/** What happens many times a second. */
+export type Work =
+  /** A message has crossed a client's link, whole. */
+  | { readonly kind: 'message'; readonly traffic: Traffic }
+  /** A client has made a local step; seconds since its last one, or since the round's start. */
+  | { readonly kind: 'step'; readonly seconds: number; readonly tokens: number }
+  /** The top has computed a micro-batch: what that took, and how long it had to wait. */
+  | {
+      readonly kind: 'micro-batch'
+      readonly purpose: 'train' | 'evaluate'
+      readonly queuedSeconds: number
+      readonly computeSeconds: number
+    }
 
 export interface RunObserver {
   event(event: RunEvent): void
@@ -26,6 +41,8 @@ export interface RunObserver {
   adapter(round: number, adapter: NamedTensors, client: string | null): void | Promise<void>
   /** Whenever that changes; for whoever watches, and not for the books. */
   activity(activity: Activity): void
+  /** All of it, whatever is logged; for whoever counts, and not for the books. */
+  work(work: Work): void
 }
 
 /**
@@ -55,6 +72,7 @@ export function guardedObserver(observer: RunObserver, onError: (error: unknown)
     round: guarded((line) => observer.round(line)),
     traffic: guarded((lines) => observer.traffic(lines)),
     activity: guarded((activity) => observer.activity(activity)),
+    work: guarded((work) => observer.work(work)),
     async adapter(...told) {
       if (isBroken) return
       try {
@@ -66,7 +84,7 @@ export function guardedObserver(observer: RunObserver, onError: (error: unknown)
   }
 }
 
-export const silentObserver: RunObserver = { event() {}, step() {}, round() {}, traffic() {}, adapter() {}, activity() {} }
+export const silentObserver: RunObserver = { event() {}, step() {}, round() {}, traffic() {}, adapter() {}, activity() {}, work() {} }
 
 /** An observer that hears only some of it. */
 export function fullObserver(some: Partial<RunObserver>): RunObserver {
@@ -77,6 +95,7 @@ export function fullObserver(some: Partial<RunObserver>): RunObserver {
     traffic: (lines) => some.traffic?.(lines),
     adapter: (...told) => some.adapter?.(...told),
     activity: (activity) => some.activity?.(activity),
+    work: (work) => some.work?.(work),
   }
 }
 
@@ -102,6 +121,10 @@ export function bothObservers(first: RunObserver, second: RunObserver): RunObser
     activity(activity) {
       first.activity(activity)
       second.activity(activity)
+    },
+    work(work) {
+      first.work(work)
+      second.work(work)
     },
     async adapter(...told) {
       await first.adapter(...told)

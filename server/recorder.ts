@@ -75,6 +75,7 @@ export class RunRecorder implements RunObserver {
   }
 
   activity(): void {}
+  work(): void {}
 
   async adapter(round: number, adapter: NamedTensors, client: string | null): Promise<void> {
     this.lastAdapters.set(client, { round, adapter })

@@ -146,6 +146,7 @@ export class RunReporter implements RunObserver {
 
   traffic(): void {}
   adapter(): void {}
+  work(): void {}
 
   finish(): void {
     this.bar?.finish()

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { parseConfig } from '../shared/config/parse.js'
-import { activityOf } from './round-queries.js'
+import { activityOf, clientStates } from './round-queries.js'
 import { roundSettings } from './round-settings.js'
 import type { Member, Participant, Phase, RoundState } from './round-state.js'
 import { initialRounds } from './round.js'
@@ -58,5 +58,33 @@ describe('what a run waits for', () => {
   test('is nothing once it is over', () => {
     expect(activityOf(settings, stateIn({ kind: 'finished' }))).toBeNull()
     expect(activityOf(settings, stateIn({ kind: 'failed' }))).toBeNull()
+  })
+})
+
+describe('clients by what they do', () => {
+  const members = new Map<string, Member>([
+    ['ada', { present: true, counts }],
+    ['ben', { present: true, counts }],
+    ['cem', { present: true, counts: null }],
+    ['dot', { present: false, counts }],
+  ])
+  const statesIn = (state: RoundState) => clientStates({ ...state, members })
+
+  test('in training those who work, and the others wait', () => {
+    expect(statesIn(trainingWith({ ada: 0 }))).toEqual({ loading: 1, waiting: 1, training: 1, evaluating: 0, gone: 1 })
+  })
+
+  test('in an evaluation those whose sums are awaited', () => {
+    expect(statesIn(stateIn({ kind: 'evaluating', waiting: ['ada', 'ben'] }))).toEqual({
+      loading: 1,
+      waiting: 0,
+      training: 0,
+      evaluating: 2,
+      gone: 1,
+    })
+  })
+
+  test('between rounds nobody works', () => {
+    expect(statesIn(stateIn({ kind: 'merging' }))).toEqual({ loading: 1, waiting: 2, training: 0, evaluating: 0, gone: 1 })
   })
 })

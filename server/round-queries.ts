@@ -112,6 +112,23 @@ export function activityOf(settings: RoundSettings, { phase, members, round }: R
   }
 }
 
+/** loading: it has joined, and opens its model and rows; waiting: for others, or for a round in which it is selected; gone: it may come back. */
+export const CLIENT_STATES = ['loading', 'waiting', 'training', 'evaluating', 'gone'] as const
+export type ClientState = (typeof CLIENT_STATES)[number]
+
+/** How many of those who ever joined are in each state. */
+export function clientStates({ members, phase }: RoundState): Record<ClientState, number> {
+  const counts = { loading: 0, waiting: 0, training: 0, evaluating: 0, gone: 0 }
+  for (const [client, { present, counts: facts }] of members) {
+    if (!present) counts.gone++
+    else if (facts === null) counts.loading++
+    else if (phase.kind === 'training' && phase.participants.get(client)?.state === 'working') counts.training++
+    else if (phase.kind === 'evaluating' && phase.waiting.includes(client)) counts.evaluating++
+    else counts.waiting++
+  }
+  return counts
+}
+
 export function owesAdapter({ remoteSteps }: RoundSettings, participant: Participant | undefined): boolean {
   return participant?.state === 'working' && (!remoteSteps || participant.step >= participant.steps)
 }

@@ -29,6 +29,8 @@ export class RoundRecords {
   private metrics = new RoundMetrics()
   private startedAt: number
   private lastTrafficRound = -1
+  /** When each client made its last step of the round. */
+  private readonly lastSteps = new Map<ClientId, number>()
   /** The last attempt of each round whose traffic is not yet written. */
   private readonly attempts = new Map<number, number>()
 
@@ -49,6 +51,7 @@ export class RoundRecords {
     const isOpen = place.attempt <= (this.attempts.get(place.round) ?? -1)
     const booked = isOpen ? place : { client, round, attempt }
     this.ledger.add(booked, traffic)
+    this.observer.work({ kind: 'message', traffic })
     if (message.type === 'gradients') this.ledger.addTensor(booked, traffic.direction, traffic.kind, message.hidden.shape)
   }
 
@@ -66,6 +69,7 @@ export class RoundRecords {
   startRound(): void {
     this.metrics = new RoundMetrics()
     this.startedAt = this.clock.now()
+    this.lastSteps.clear()
   }
 
   /** What a client's round is packed with. */
@@ -88,6 +92,9 @@ export class RoundRecords {
   clientStep(client: ClientId, { round, attempt, step, lr, grad_norm, ...report }: MessageOf<'step'>, seen: StepSeen | null): void {
     const { nll, tokens, topGradNorm } = seen ?? { ...report, topGradNorm: null }
     this.metrics.step(client, nll, tokens)
+    const now = this.clock.now()
+    this.observer.work({ kind: 'step', seconds: (now - (this.lastSteps.get(client) ?? this.startedAt)) / 1000, tokens })
+    this.lastSteps.set(client, now)
     if (!this.isLogged(step)) return
     const loss = nll === null || tokens === 0 ? null : nll / tokens
     const missing = Object.entries({ loss, grad_norm }).flatMap(([name, value]) =>

@@ -13,7 +13,9 @@ import { checkToken } from './admission.js'
 import { doorOf, linkLimits } from './door.js'
 import { serverShare, type EngineShare } from './engine-share.js'
 import { concludeRun, hostRun, whenAborted, type HostedRun } from './host.js'
-import type { RunObserver } from './observer.js'
+import { isLoopback } from './hosts.js'
+import { bothObservers, type RunObserver } from './observer.js'
+import { Endpoints } from './operation/endpoints.js'
 import { listen, type ListenOptions } from './socket.js'
 
 export interface ServeOptions {
@@ -40,13 +42,6 @@ export interface ServedRun {
   conclude(): Promise<void>
 }
 
-const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/
-
-/** Whether only this machine reaches an address. */
-export function isLoopback(host: string): boolean {
-  return LOOPBACK.test(host)
-}
-
 /**
  * Listens, opens the model and makes the run's folder. Clients may join from then on.
  * @throws UserError INSECURE_BIND, BAD_ARGUMENT for a token file, PORT_IN_USE, and what `hostRun` throws.
@@ -59,6 +54,7 @@ export async function serveRun({ config, argv, host, port, insecure, watcher, on
   let attach = (link: ServerLink): void => void early.push(link)
   let screen = (hello: MessageOf<'hello'>): void => checkToken(token, hello)
   let onConnection: NonNullable<ListenOptions['onConnection']> = () => {}
+  const endpoints = new Endpoints()
   const listening = await listen({
     host,
     port,
@@ -67,15 +63,17 @@ export async function serveRun({ config, argv, host, port, insecure, watcher, on
     screen: (hello) => screen(hello),
     onLink: (link) => attach(link),
     onConnection: (...change) => onConnection(...change),
+    httpHandler: endpoints.handler,
   })
   const reason = (): string => (signal.aborted ? 'the server was stopped' : 'the run is over')
   try {
     const threads = config.model.threads ?? availableParallelism()
     const share = ({ architecture }: ModelFolder): EngineShare => serverShare(config, architecture, threads)
-    const hosted = await hostRun({ config, argv, token, share, watcher, onDownload, signal })
+    const hosted = await hostRun({ config, argv, token, share, watcher: bothObservers(endpoints.observer, watcher), onDownload, signal })
     ;({ attach, screen, onConnection } = doorOf(hosted))
     early.forEach(attach)
     const { server } = hosted.started
+    endpoints.opened(() => server.load)
     return {
       url: listening.url,
       hosted,

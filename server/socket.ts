@@ -14,6 +14,7 @@ import type { ServerLink } from '../shared/protocol/link.js'
 import { ClientMessage, PROTOCOL_VERSION, type MessageOf, type ServerMessage } from '../shared/protocol/messages.js'
 import { Decoder, Encoder } from '../shared/protocol/parser.js'
 import { farewell, parse, Session } from '../shared/protocol/session.js'
+import { isNameOf, isSameOrigin } from './hosts.js'
 
 const HELLO_SECONDS = 10
 /** What a frame may have beside the bytes of its chunk; a hello fits in it too. socket.io closes on more without a word. */
@@ -40,7 +41,7 @@ export interface ListenOptions {
   onLink(link: ServerLink, info: LinkInfo): void
   /** The connection of a client's link broke, or it is back on the same link. */
   onConnection?(client: string, link: ServerLink, state: 'lost' | 'back'): void
-  /** Answers plain HTTP requests; without it each is answered 404. */
+  /** Answers plain HTTP requests for a name of this server (others: 403); without it each is answered 404. */
   readonly httpHandler?: RequestListener
   /** A connection that has not said hello in this time is closed. */
   readonly helloSeconds?: number
@@ -67,7 +68,11 @@ interface Entry {
 export async function listen(options: ListenOptions): Promise<Listening> {
   const limits = options.limits ?? DEFAULT_LIMITS
   const helloMs = (options.helloSeconds ?? HELLO_SECONDS) * 1000
-  const http = createServer(options.httpHandler ?? ((_request, response) => response.writeHead(404).end()))
+  const http = createServer((request, response) => {
+    if (!isNameOf(options.host, request.headers.host)) response.writeHead(403, { connection: 'close' }).end()
+    else if (options.httpHandler) options.httpHandler(request, response)
+    else response.writeHead(404).end()
+  })
   const connections = new Set<NetSocket>()
   const strangers = new Set<NetSocket>()
   const mostStrangers = mostBeside(options.clients)
@@ -90,7 +95,10 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     serveClient: false,
     perMessageDeflate: false,
     httpCompression: false,
-    allowRequest: (request, decide) => decide(null, isSameOrigin(request.headers.origin, request.headers.host)),
+    allowRequest({ headers: { origin, host } }, decide) {
+      // Only browsers send an origin, and only they can be led here by a page.
+      decide(null, origin === undefined || (isSameOrigin(origin, host) && isNameOf(options.host, host)))
+    },
   })
   const sessions = new Map<string, Entry>()
   io.on('connection', (socket) => serve(socket, { options, limits, helloMs, sessions, strangers }))
@@ -242,12 +250,6 @@ function readOpening(body: unknown): Opening {
     })
   }
   return parse(Opening, body, 'hello')
-}
-
-/** Browsers send the page's origin: only pages that this server delivered may connect. Other programs send none, or ours. */
-function isSameOrigin(origin: string | undefined, host: string | undefined): boolean {
-  if (origin === undefined) return true
-  return URL.canParse(origin) && new URL(origin).host === host
 }
 
 function bind(http: HttpServer, host: string, port: number): Promise<void> {

@@ -15,6 +15,7 @@ import { Turns } from '../shared/turns.js'
 import type { ClientCuts } from './client-cuts.js'
 import { readActivations, type ReadBatch } from './inbox.js'
 import { invalid } from './invalid.js'
+import { systemClock, type Clock, type Work } from './observer.js'
 import type { ClientId } from './round-state.js'
 import type { TopTrainer } from './top.js'
 
@@ -25,6 +26,10 @@ export interface StepEngineOptions {
   readonly top: TopTrainer | null
   readonly cuts: ClientCuts
   readonly trace?: Trace
+  /** Needed by `onWork`. */
+  readonly clock?: Clock
+  /** Hears of each micro-batch that was computed. */
+  onWork?(work: Extract<Work, { kind: 'micro-batch' }>): void
 }
 
 /** Which micro-batch of a round. */
@@ -68,6 +73,11 @@ export class StepEngine {
   constructor(private readonly options: StepEngineOptions) {
     this.trace = options.trace ?? silentTrace
     this.turns = new Turns(options.top?.atOnce ?? 1)
+  }
+
+  /** How many micro-batches wait for their turn. */
+  get queueLength(): number {
+    return this.turns.length
   }
 
   /** Forgets what the last round left. */
@@ -128,7 +138,7 @@ export class StepEngine {
       if (micro + 1 === config.train.gradient_accumulation_steps) this.closeClientStep(place, normalizer)
       return true
     }
-    return this.enqueue(endWait, () => this.trace.beginStep('server', `top: ${client}`, { round, step, micro }), work)
+    return this.enqueue('train', endWait, () => this.trace.beginStep('server', `top: ${client}`, { round, step, micro }), work)
   }
 
   /** The loss of a held-out batch. @throws UserError MESSAGE_INVALID at once if it cannot be read. */
@@ -140,7 +150,7 @@ export class StepEngine {
       const nll = await this.top().evaluate(batch)
       return { type: 'loss', round, attempt, step, micro, nll: finiteOrNull(nll), tokens: batch.targets.data.length }
     }
-    return this.enqueue(endWait, () => this.trace.begin('server', 'evaluate', { round, step }), work)
+    return this.enqueue('evaluate', endWait, () => this.trace.begin('server', 'evaluate', { round, step }), work)
   }
 
   /** Hands out a computed answer, once. */
@@ -190,12 +200,29 @@ export class StepEngine {
     return this.options.top ?? unreachable('a run where clients hold the whole model has no top')
   }
 
-  private enqueue<Result>(endWait: EndSpan, begin: () => EndSpan, work: () => Promise<Result>): Promise<Result> {
+  private enqueue<Result>(
+    purpose: 'train' | 'evaluate',
+    endWait: EndSpan,
+    begin: () => EndSpan,
+    work: () => Promise<Result>,
+  ): Promise<Result> {
+    const { clock = systemClock, onWork } = this.options
+    const askedAt = clock.now()
     return this.turns.take(async () => {
       endWait()
       const end = begin()
+      const begunAt = clock.now()
       try {
-        return await work()
+        const result = await work()
+        // A step that was given up while it waited is no work.
+        if (result !== false)
+          onWork?.({
+            kind: 'micro-batch',
+            purpose,
+            queuedSeconds: (begunAt - askedAt) / 1000,
+            computeSeconds: (clock.now() - begunAt) / 1000,
+          })
+        return result
       } finally {
         end()
       }

@@ -10,6 +10,11 @@ export class Turns {
     this.free = atOnce
   }
 
+  /** How much work waits. */
+  get length(): number {
+    return this.waiting.length
+  }
+
   /** Does the work when its turn comes; first come, first served. */
   async take<Result>(work: () => Promise<Result>): Promise<Result> {
     if (this.free > 0) this.free--
