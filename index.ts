@@ -26,7 +26,7 @@ export { EdgeServer, type EdgeServerOptions } from './experiments/library/edge-s
 /** A client of a server, with rows of its own. What `cutlayer client` does. */
 export { Client, type ClientOptions } from './experiments/library/client.js'
 /** Hears what happens in a run: rounds, steps, traffic, and the adapter after each round. */
-export { silentObserver, type Activity, type RunObserver } from './server/observer.js'
+export { silentObserver, type Activity, type RunObserver, type Work } from './server/observer.js'
 /** Hears what a client does. */
 export type { TrainerEvent } from './client/trainer.js'
 export type { RoundLine, RunEvent, StepLine, TrafficLine } from './shared/run-records.js'
