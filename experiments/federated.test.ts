@@ -2,7 +2,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import type { Backend } from '../shared/backend/backend.js'
 import { onnxBackend } from '../shared/backend/onnx/onnx.node.js'
 import { referenceBackend } from '../shared/backend/reference.js'
-import { bestTfjs } from '../shared/backend/tfjs/testing/kinds.js'
+import { tfjsEngines } from '../shared/backend/tfjs/testing/kinds.js'
 import { goldenBatch, packed, readTensors, relativeError } from '../shared/model/testing/golden.js'
 import { federatedFile, goldenAdapter, loadFederated, runFederated } from './testing/federated.js'
 import { overSockets, type Connect } from './testing/links.js'
@@ -14,7 +14,7 @@ const CASES = ['joint', 'sequential', 'replicated', 'reset', 'keep', 'sgd', 'all
 const backends: { name: string; create: () => Backend; numbers: number; adapter: number }[] = [
   { name: 'reference', create: referenceBackend, numbers: 1e-5, adapter: 1e-4 },
   { name: 'onnx', create: () => onnxBackend({ threads: 1, lanes: 1 }), numbers: 1e-4, adapter: 1e-3 },
-  { ...bestTfjs({ lanes: 1 }), numbers: 1e-4, adapter: 1e-3 },
+  ...tfjsEngines({ lanes: 1 }).map((engine) => ({ ...engine, numbers: 1e-4, adapter: 1e-3 })),
 ]
 
 describe.each(backends)('on $name', ({ create, numbers, adapter: tolerance }) => {

@@ -2,7 +2,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import type { Backend } from '../backend/backend.js'
 import { onnxBackend } from '../backend/onnx/onnx.node.js'
 import { referenceBackend } from '../backend/reference.js'
-import { bestTfjs } from '../backend/tfjs/testing/kinds.js'
+import { tfjsEngines } from '../backend/tfjs/testing/kinds.js'
 import type { I32Tensor } from '../tensor.js'
 import { openDecoder } from './decoder.js'
 import { generateTokens } from './generate.js'
@@ -14,7 +14,7 @@ const GREEDY = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 1
 const backends: { name: string; create: () => Backend; tolerance: number }[] = [
   { name: 'reference', create: referenceBackend, tolerance: 1e-6 },
   { name: 'onnx', create: () => onnxBackend({ threads: 1, lanes: 1 }), tolerance: 1e-4 },
-  { ...bestTfjs({ lanes: 1 }), tolerance: 1e-4 },
+  ...tfjsEngines({ lanes: 1 }).map((engine) => ({ ...engine, tolerance: 1e-4 })),
 ]
 
 describe.each(backends)('on $name', ({ create, tolerance }) => {

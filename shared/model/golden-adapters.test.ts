@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { onnxBackend } from '../backend/onnx/onnx.node.js'
 import { referenceBackend } from '../backend/reference.js'
-import { bestTfjs } from '../backend/tfjs/testing/kinds.js'
+import { tfjsEngines } from '../backend/tfjs/testing/kinds.js'
 import { adapterFor, readAdapterOf } from './adapter-for.node.js'
 import { ranksOf, scalesOf } from './adapter.js'
 import { ofModule } from './module-selection.js'
@@ -19,10 +19,9 @@ interface Expected {
   readonly modules: Readonly<Record<string, readonly [rank: number, scale: number]>>
 }
 
-const tfjs = bestTfjs({ lanes: 1 })
 const backends = [
   { name: 'onnx', backend: onnxBackend({ threads: 1, lanes: 1 }), tolerance: 1e-4 },
-  { name: tfjs.name, backend: tfjs.create(), tolerance: 1e-4 },
+  ...tfjsEngines({ lanes: 1 }).map(({ name, create }) => ({ name, backend: create(), tolerance: 1e-4 })),
   { name: 'reference', backend: referenceBackend(), tolerance: 1e-5 },
 ]
 afterAll(() => Promise.all(backends.map(({ backend }) => backend.dispose())))

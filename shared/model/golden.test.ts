@@ -2,7 +2,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { tensorsOf, type Backend } from '../backend/backend.js'
 import { onnxBackend } from '../backend/onnx/onnx.node.js'
 import { referenceBackend } from '../backend/reference.js'
-import { bestTfjs } from '../backend/tfjs/testing/kinds.js'
+import { tfjsEngines } from '../backend/tfjs/testing/kinds.js'
 import type { Graph } from '../graph/data.js'
 import { graphInputs } from '../graph/data.js'
 import { scalar, type F32Tensor, type Tensor } from '../tensor.js'
@@ -17,7 +17,7 @@ const KEY = { seed: 1, client: 'client-0', round: 1, step: 0, micro: 0 }
 const backends: { name: string; create: () => Backend; tolerance: number }[] = [
   { name: 'reference', create: referenceBackend, tolerance: 1e-5 },
   { name: 'onnx', create: () => onnxBackend({ threads: 1, lanes: 1 }), tolerance: 1e-4 },
-  { ...bestTfjs({ lanes: 1 }), tolerance: 1e-4 },
+  ...tfjsEngines({ lanes: 1 }).map((engine) => ({ ...engine, tolerance: 1e-4 })),
 ]
 
 describe.each(backends)('on $name', ({ create, tolerance }) => {

@@ -13,8 +13,10 @@ export function foundKinds(): FoundTfjs[] {
   return [wasm]
 }
 
-/** The best that is there, for tables of engines; each of its calls fails if it leaves a tensor that nothing holds. */
-export function bestTfjs({ lanes }: { readonly lanes: number }): { readonly name: string; readonly create: () => Backend } {
-  const [found] = foundKinds() as [FoundTfjs]
-  return { name: `tfjs (${found.kind})`, create: () => tfjsBackend({ threads: 1, lanes, found, countsTensors: true }) }
+/** Each kind that is there, for tables of engines; each of their calls fails if it leaves a tensor that nothing holds. */
+export function tfjsEngines({ lanes }: { readonly lanes: number }): { readonly name: string; readonly create: () => Backend }[] {
+  return foundKinds().map((found) => ({
+    name: `tfjs (${found.kind})`,
+    create: () => tfjsBackend({ threads: 1, lanes, found, countsTensors: true }),
+  }))
 }
