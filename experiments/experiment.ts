@@ -61,10 +61,8 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
     argv,
     token,
     group,
-    share: ({ architecture }) =>
-      inMemory
-        ? sharedEngine(config, architecture, { threads: ofServer, lanes: local, each: threads })
-        : serverShare(config, architecture, ofServer),
+    share: (model) =>
+      inMemory ? sharedEngine(config, model, { threads: ofServer, lanes: local, each: threads }) : serverShare(config, model, ofServer),
     watcher: fullObserver(watcher),
     onDownload,
     signal,

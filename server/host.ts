@@ -9,6 +9,7 @@ import { isOwnModule } from '../shared/config/own-path.js'
 import { UserError } from '../shared/errors.js'
 import { fileLog } from '../shared/log.node.js'
 import type { Log } from '../shared/log.js'
+import type { Architecture } from '../shared/model/families/family.js'
 import { checkConfigFits } from '../shared/model/fit.js'
 import { weightsOfSides } from '../shared/model/loaded.js'
 import type { HubEvent } from '../shared/model/hub/snapshot.node.js'
@@ -33,7 +34,7 @@ export interface HostOptions {
   /** Of a run that is one of several. */
   readonly group?: RunGroup | undefined
   /** How the engine's work is divided. */
-  readonly share: (model: ModelFolder) => EngineShare
+  readonly share: (model: Architecture) => EngineShare
   /** Hears what is recorded too, for progress. */
   readonly watcher: RunObserver
   /** Ends the preparations, before there is a folder. */
@@ -95,7 +96,7 @@ export async function hostRun({
   const names = [...new Set([...sides.top, ...sides.bottom])].sort(compareCodeUnits)
   const weights = await model.weights(names, { precision: config.model.precision, signal })
   signal?.throwIfAborted()
-  const { topLanes, ...engine } = share(model)
+  const { topLanes, ...engine } = share(model.architecture)
   const backend = openBackend(config.model.engine, { ...engine, trace })
   const files: { close(): void }[] = []
   const closeFiles = (): void => files.forEach((file) => file.close())

@@ -6,12 +6,11 @@ import { clientCount, type Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
 import type { HubEvent } from '../shared/model/hub/snapshot.node.js'
 import type { ServerLink } from '../shared/protocol/link.js'
-import type { ModelFolder } from '../shared/model/model.node.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
 import { readToken } from '../shared/token-file.node.js'
 import { checkToken } from './admission.js'
 import { doorOf, linkLimits } from './door.js'
-import { serverShare, type EngineShare } from './engine-share.js'
+import { serverShare } from './engine-share.js'
 import { concludeRun, hostRun, whenAborted, type HostedRun } from './host.js'
 import { isLoopback } from './hosts.js'
 import { bothObservers, type RunObserver } from './observer.js'
@@ -68,8 +67,11 @@ export async function serveRun({ config, argv, host, port, insecure, watcher, on
   const reason = (): string => (signal.aborted ? 'the server was stopped' : 'the run is over')
   try {
     const threads = config.model.threads ?? availableParallelism()
-    const share = ({ architecture }: ModelFolder): EngineShare => serverShare(config, architecture, threads)
-    const hosted = await hostRun({ config, argv, token, share, watcher: bothObservers(endpoints.observer, watcher), onDownload, signal })
+    const hosted = await hostRun({
+      ...{ config, argv, token, onDownload, signal },
+      share: (model) => serverShare(config, model, threads),
+      watcher: bothObservers(endpoints.observer, watcher),
+    })
     ;({ attach, screen, onConnection } = doorOf(hosted))
     early.forEach(attach)
     const { server } = hosted.started

@@ -2,6 +2,7 @@
  * @file A stage in several lanes of an engine, so that micro-batches of different clients are computed at the same time.
  */
 import type { Backend } from '../backend/backend.js'
+import type { TopStage } from './stage.js'
 
 interface Lane<Stage> {
   readonly lane: number
@@ -54,5 +55,17 @@ export class StageLanes<Stage extends { dispose(): Promise<void> }> {
   /** What others do in the same lane counts too; work that is not yet with the engine only shows here. */
   private busy({ lane, active }: Lane<Stage>): number {
     return Math.max(active, this.backend.queued(lane))
+  }
+}
+
+/** The top, or the whole model, in several lanes: what is given at the same time is computed at the same time, and need not end in order. */
+export async function topInLanes(lanes: StageLanes<TopStage>): Promise<TopStage> {
+  const { adapterNames } = await lanes.first()
+  return {
+    adapterNames,
+    atOnce: lanes.count,
+    train: (...given) => lanes.give((stage) => stage.train(...given)),
+    evaluate: (...given) => lanes.give((stage) => stage.evaluate(...given)),
+    dispose: () => lanes.dispose(),
   }
 }

@@ -2,7 +2,7 @@
  * @file Who opens a client's side of the model: in a lane of its own, or in lanes that many clients of one process share.
  */
 import type { Backend } from '../backend/backend.js'
-import { StageLanes } from './stage-lanes.js'
+import { StageLanes, topInLanes } from './stage-lanes.js'
 import { openBottom, openTop, type BottomStage, type Pending, type StageSetting, type TopStage } from './stage.js'
 
 type Setting = Omit<StageSetting, 'lane'>
@@ -86,17 +86,5 @@ export class SharedStages implements Stages {
     const lanes = new StageLanes(this.backend, this.lanes, openIn)
     this.opened.push(lanes)
     return lanes
-  }
-}
-
-/** The top, or the whole model, in several lanes: what is given at the same time is computed at the same time, and need not end in order. */
-export async function topInLanes(lanes: StageLanes<TopStage>): Promise<TopStage> {
-  const { adapterNames } = await lanes.first()
-  return {
-    adapterNames,
-    atOnce: lanes.count,
-    train: (...given) => lanes.give((stage) => stage.train(...given)),
-    evaluate: (...given) => lanes.give((stage) => stage.evaluate(...given)),
-    dispose: () => lanes.dispose(),
   }
 }
