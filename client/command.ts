@@ -20,6 +20,7 @@ import { readToken } from '../shared/token-file.node.js'
 import { openTraceFile } from '../shared/trace-file.node.js'
 import { packageVersion } from '../shared/version.node.js'
 import { openData } from './equipment.node.js'
+import { clientSecret } from './identity.node.js'
 import { helloOf } from './join.js'
 import { connectUnlessStopped, participate } from './participate.node.js'
 import { ClientReport, summaryText } from './report.node.js'
@@ -91,7 +92,8 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
   try {
     context.event({ event: 'notice', text: NOTICE }, NOTICE)
     const software = `cutlayer ${packageVersion()}`
-    const hello = helloOf({ client, token, part, ownData: ownFile !== null, engine: backend.name, software })
+    const secret = clientSecret(server, client)
+    const hello = helloOf({ client, token, secret, part, ownData: ownFile !== null, engine: backend.name, software })
     const link = await connected(context, server, hello)
     if (link) {
       const trustsConfigPaths = part !== null || isThisMachine(server)

@@ -92,6 +92,8 @@ export function joinRun<Model extends ClientModel>({
 export interface HelloFacts {
   readonly client: string
   readonly token: string | null
+  /** What it can show again as a new process, see identity.node.ts; without it a new process waits until the server has given up the one before. */
+  readonly secret?: string
   readonly part: Part | null
   readonly ownData: boolean
   readonly engine: string
@@ -99,12 +101,13 @@ export interface HelloFacts {
 }
 
 /** The first message of every connection. */
-export function helloOf({ client, token, part, ownData, engine, software }: HelloFacts): MessageOf<'hello'> {
+export function helloOf({ client, token, secret, part, ownData, engine, software }: HelloFacts): MessageOf<'hello'> {
   return {
     type: 'hello',
     protocol: PROTOCOL_VERSION,
     client,
     token,
+    secret: secret ?? null,
     resume: false,
     part,
     own_data: ownData,

@@ -93,7 +93,32 @@ describe('a client that joins', () => {
     expect(new Set(lines)).toEqual(new Set(['client-0']))
   })
 
-  test('under an id that is taken replaces the process that had it', async () => {
+  test('under an id that is taken is refused, and the process that has it goes on', async () => {
+    await start({ num_clients: 2, num_rounds: 2 }, { token: 'known to all' })
+    const token = 'known to all'
+    live.join(0, { token })
+    const owner = live.join(1, { token })
+    await live.until(() => live.steps.some(({ client }) => client === 'client-1'))
+    expect(await live.join(1, { token, secret: 'of a stranger' }).ended).toEqual(code('CLIENT_ID_IN_USE'))
+    expect(named('refused', 'client-1')!.reason).toContain('a process under that id is in the run')
+    await live.server.finished
+    expect(await owner.ended).toBeNull()
+    expect(live.rounds.map(({ aggregation }) => aggregation?.missing ?? [])).toEqual([[], [], []])
+  })
+
+  test('under the id of one that has left takes its place, whoever it is', async () => {
+    await start({ num_clients: 2, num_rounds: 2, min_available_clients: 2 })
+    const first = live.bare('client-1')
+    await first.message('welcome')
+    await first.link.close('it had enough')
+    await live.until(() => named('leave', 'client-1') !== undefined)
+    live.join(0)
+    const second = live.join(1, { secret: 'of a stranger' })
+    await live.server.finished
+    expect(await second.ended).toBeNull()
+  })
+
+  test('anew under an id that is taken, with the same secret, replaces its old process', async () => {
     await start({ num_clients: 2, num_rounds: 2 })
     live.join(0)
     const first = live.join(1)

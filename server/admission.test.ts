@@ -10,6 +10,7 @@ function hello(client: string, changes: Partial<MessageOf<'hello'>> = {}): Messa
     protocol: PROTOCOL_VERSION,
     client,
     token: 'secret',
+    secret: null,
     resume: false,
     part: null,
     own_data: false,
@@ -48,6 +49,26 @@ describe('a client', () => {
     admission.admit(hello('b'))
     expect(() => admission.admit(hello('c'))).toThrow(refused('RUN_FULL'))
     expect(admission.admit(hello('a'))).toEqual({ index: 0, count: 2 })
+  })
+
+  test('under an id that is in the run is refused unless it shows the secret of the process there', () => {
+    const admission = new Admission(rules)
+    admission.admit(hello('a', { secret: 'mine' }))
+    for (const secret of [null, 'yours', 'mine '])
+      expect(() => admission.check(hello('a', { secret }), true)).toThrow(refused('CLIENT_ID_IN_USE'))
+    expect(() => admission.admit(hello('a', { secret: 'mine' }), true)).not.toThrow()
+    // Once nobody is there, whoever knows the token may take the id; then its secret counts.
+    admission.admit(hello('a', { secret: 'yours' }))
+    expect(() => admission.check(hello('a', { secret: 'mine' }), true)).toThrow(refused('CLIENT_ID_IN_USE'))
+  })
+
+  test('that keeps no secret can be replaced by nobody, and nothing can be learned by trying', () => {
+    const admission = new Admission(rules)
+    admission.admit(hello('a'))
+    for (const secret of [null, '', 'guess'])
+      expect(() => admission.check(hello('a', { secret }), true)).toThrow(refused('CLIENT_ID_IN_USE'))
+    // Whether the id is taken is for those who know the token.
+    expect(() => admission.check(hello('a', { token: 'guess' }), true)).toThrow(refused('TOKEN_REFUSED'))
   })
 
   test('that was refused takes no place', () => {

@@ -23,6 +23,8 @@ export interface AdmissionRules {
 export class Admission {
   /** Parts by client, kept for the whole run. null: it brings data of its own, or holds all. */
   private readonly parts = new Map<ClientId, Part | null>()
+  /** Digests of the secrets that the present process under each id showed, or the last one. */
+  private readonly secrets = new Map<ClientId, Buffer | null>()
 
   constructor(private readonly rules: AdmissionRules) {}
 
@@ -33,11 +35,13 @@ export class Admission {
 
   /**
    * Lets a client in, and gives it its part: the one it asks for, or the first that nobody has, by order of first joining.
+   * @param isPresent as for `check`
    * @throws UserError as `check`.
    */
-  admit(hello: MessageOf<'hello'>): Part | null {
-    this.check(hello)
-    const { client } = hello
+  admit(hello: MessageOf<'hello'>, isPresent = false): Part | null {
+    this.check(hello, isPresent)
+    const { client, secret } = hello
+    this.secrets.set(client, secret === null ? null : digestOf(secret))
     const known = this.parts.get(client)
     if (known !== undefined) return known
     const part = this.partFor(hello)
@@ -47,9 +51,11 @@ export class Admission {
 
   /**
    * Whether a client may join. Changes nothing.
+   * @param isPresent whether there is a link under its id already, whose place it would take. It may if it shows what only the same client can: without
+   *   that, whoever knows the token of all clients could push any of them out.
    * @throws UserError PROTOCOL_VERSION_DIFFERS, TOKEN_REFUSED, RUN_FULL, CLIENT_ID_IN_USE, MESSAGE_INVALID
    */
-  check({ protocol, client, token, capabilities }: MessageOf<'hello'>): void {
+  check({ protocol, client, token, secret, capabilities }: MessageOf<'hello'>, isPresent = false): void {
     if (protocol !== PROTOCOL_VERSION)
       throw new UserError({
         code: 'PROTOCOL_VERSION_DIFFERS',
@@ -58,6 +64,7 @@ export class Admission {
         fix: 'install the same version of cutlayer on both',
       })
     checkToken(this.rules.token, { client, token })
+    if (isPresent && !this.isSameClient(client, secret)) throw isTaken(client)
     const unknown = this.rules
       .codecs(client)
       .flatMap(partNames)
@@ -86,6 +93,11 @@ export class Admission {
       })
   }
 
+  private isSameClient(client: ClientId, secret: string | null): boolean {
+    const known = this.secrets.get(client) ?? null
+    return known !== null && secret !== null && timingSafeEqual(digestOf(secret), known)
+  }
+
   private differingInCase(client: ClientId): ClientId | undefined {
     return [...this.parts.keys()].find((other) => other !== client && other.toLowerCase() === client.toLowerCase())
   }
@@ -112,6 +124,18 @@ export function checkToken(wanted: string | null, { client, token }: Pick<Messag
 
 /** Compares digests, so that neither the time it takes nor an error tells how much of a token was right. */
 function sameSecret(given: string, wanted: string): boolean {
-  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
-  return timingSafeEqual(digest(given), digest(wanted))
+  return timingSafeEqual(digestOf(given), digestOf(wanted))
+}
+
+function digestOf(secret: string): Buffer {
+  return createHash('sha256').update(secret).digest()
+}
+
+function isTaken(client: ClientId): UserError {
+  return new UserError({
+    code: 'CLIENT_ID_IN_USE',
+    what: `client ${client} cannot join`,
+    why: 'a process under that id is in the run, and this one shows nothing that only the same client could',
+    fix: 'choose another id; if it is your own client, started again without its state folder, wait until the server has given up the old process (federation.reconnect_s)',
+  })
 }

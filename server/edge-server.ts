@@ -226,7 +226,7 @@ export class EdgeServer {
    */
   screen(hello: MessageOf<'hello'>): void {
     try {
-      this.admission.check(hello)
+      this.admission.check(hello, this.roster.linkOf(hello.client) !== null)
     } catch (error) {
       this.noteRefusal(hello.client, asUserError(error))
       throw error
@@ -247,9 +247,9 @@ export class EdgeServer {
   /** @returns the client's id, or null if the run is over. @throws UserError why it may not join. */
   private letIn(link: ServerLink, message: ClientMessage): ClientId | null {
     if (message.type !== 'hello') throw invalid(`${message.type} before hello`)
-    const part = this.admission.admit(message)
     const { client } = message
     const before = this.roster.linkOf(client)
+    const part = this.admission.admit(message, before !== null)
     if (before) {
       this.lose(client, 'started again')
       void before.close('replaced', idInUse(client))
@@ -333,6 +333,7 @@ function topTrainer(stage: TopStage, start: NamedTensors, { train, federation }:
     replicated: federation.top === 'replicated',
     optimizerState: federation.optimizer_state,
     maxGradNorm: train.max_grad_norm,
+    canRestart: federation.on_client_loss === 'restart_round',
     newOptimizer: (state) => createOptimizer(train, state),
   })
 }
@@ -345,7 +346,7 @@ function idInUse(client: ClientId): UserError {
   return new UserError({
     code: 'CLIENT_ID_IN_USE',
     what: `client ${client} is out of the run`,
-    why: 'another process joined under the same id',
-    fix: 'give each client an id of its own',
+    why: 'the same client joined again, as a new process',
+    fix: 'leave it at that one; if it is another client of this machine, give each an id of its own',
   })
 }

@@ -3,6 +3,7 @@
  */
 import { dataFromRows } from '../../client/data.js'
 import { openData } from '../../client/equipment.node.js'
+import { clientSecret } from '../../client/identity.node.js'
 import { helloOf } from '../../client/join.js'
 import { connectUnlessStopped, participate } from '../../client/participate.node.js'
 import type { TrainerEvent } from '../../client/trainer.js'
@@ -75,7 +76,7 @@ export class Client {
     const token = tokenFile === undefined ? null : await readToken(tokenFile)
     const backend = openBackend(engine, { threads, lanes: 1 })
     try {
-      const facts = { client: id, token, part, ownData: options.data !== undefined, engine: backend.name }
+      const facts = { client: id, token, secret: clientSecret(url, id), part, ownData: options.data !== undefined, engine: backend.name }
       const hello = helloOf({ ...facts, software: `cutlayer ${packageVersion()}` })
       const link = await connectUnlessStopped({ url, hello: () => hello }, both)
       if (!link) throw both.reason

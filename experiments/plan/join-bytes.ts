@@ -9,6 +9,7 @@ import { messageTraffic, type Traffic } from './wire.js'
 
 /** SHA-256 as hexadecimal digits. */
 const A_DIGEST = 'a'.repeat(64)
+const A_SECRET = A_DIGEST
 const A_TOKEN = 'a'.repeat(48)
 const A_SESSION = '0'.repeat(32)
 
@@ -22,8 +23,8 @@ export interface JoinFacts {
 
 /** hello, welcome and ready, which count to round 0; digests and tokens are made up, and as long as real ones. */
 export function joinTraffic({ config, model, client, part, software }: JoinFacts): Traffic[] {
-  const token = config.transport.kind === 'socket' ? A_TOKEN : null
-  const hello = helloOf({ client, token, part, ownData: false, engine: config.model.engine, software })
+  const shown = config.transport.kind === 'socket' ? { token: A_TOKEN, secret: A_SECRET } : { token: null }
+  const hello = helloOf({ client, ...shown, part, ownData: false, engine: config.model.engine, software })
   const opening = { session: A_SESSION, held: { message: 1, chunks: 0 }, hello }
   const welcome = {
     type: 'welcome' as const,

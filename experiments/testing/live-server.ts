@@ -26,6 +26,8 @@ export interface LiveServerOptions {
 
 export interface JoinOptions {
   readonly token?: string | null
+  /** [its own: it may join again in its place] */
+  readonly secret?: string
   /** Another than the server's. */
   readonly backend?: Backend
   readonly data?: (client: string, config: ClientConfig) => ClientData
@@ -106,9 +108,10 @@ export class LiveServer {
     })
   }
 
-  join(index: number, { token = null, backend = this.options.backend, data, onEvent, onPair }: JoinOptions = {}): LiveClient {
+  join(index: number, { token = null, secret, backend = this.options.backend, data, onEvent, onPair }: JoinOptions = {}): LiveClient {
     const client = `client-${index}`
-    const pair = memoryLinkPair({ hello: helloOf({ client, token, part: null, ownData: true, engine: backend.name, software: 'test' }) })
+    const shown = { token, secret: secret ?? `the secret of ${client}` }
+    const pair = memoryLinkPair({ hello: helloOf({ client, ...shown, part: null, ownData: true, engine: backend.name, software: 'test' }) })
     onPair?.(pair)
     this.server.attach(pair.server)
     const { model } = goldenModel('gpt2')

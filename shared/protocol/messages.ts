@@ -16,7 +16,7 @@ import { MOST_NAME_CHARACTERS } from './codec/name.js'
 export { ClientId } from './client-id.js'
 
 /** Both ends compare this on connect; a change to any message below raises it. */
-export const PROTOCOL_VERSION = 7
+export const PROTOCOL_VERSION = 8
 
 const Count = z.int().nonnegative()
 const Bytes = z.instanceof(Uint8Array)
@@ -81,7 +81,14 @@ export const Hello = z
     type: z.literal('hello'),
     protocol: z.int().describe('version of the protocol that the client speaks'),
     client: ClientId.describe('its id: letters, digits, dots, dashes, underscores'),
-    token: z.string().max(512).nullable().describe("the server's token; nil: it has none to show"),
+    token: z.string().max(512).nullable().describe("the client's own token, or that of all clients; nil: it has none to show"),
+    secret: z
+      .string()
+      .max(128)
+      .nullable()
+      .describe(
+        'a long random word that the client keeps from process to process, for this server and this id alone; with it a new process may take the place of the one before at once. nil: it keeps none',
+      ),
     resume: z.boolean().describe('true: the link goes on over a new connection; false: this is a new process'),
     part: Part.nullable().describe("which part of the config's data the client was told to take; nil: the server gives it one"),
     own_data: z.boolean().describe('whether it brings rows of its own, and so needs no part'),

@@ -22,7 +22,7 @@ except ImportError as error:
     print(f"{error.name} is not installed in this Python", file=sys.stderr)
     sys.exit(77)
 
-PROTOCOL_VERSION = 7
+PROTOCOL_VERSION = 8
 EVENTS = ["chunk", "ack"]  # their packets are lists: the number of the event, and its argument
 NOTHING_HELD = {"message": 1, "chunks": 0}
 WELCOME, REFUSED = 0, 1  # numbers of messages from the server
@@ -43,8 +43,8 @@ class Packet(MsgPackPacket):
 class Client:
     def __init__(self, name, token, protocol):
         capabilities = {"codecs": ["fp32", "fp16"], "engine": "none", "software": "client.py"}
-        hello = {"type": "hello", "protocol": protocol, "client": name, "token": token, "resume": False}
-        hello |= {"part": None, "own_data": True, "capabilities": capabilities}
+        hello = {"type": "hello", "protocol": protocol, "client": name, "token": token, "secret": None}
+        hello |= {"resume": False, "part": None, "own_data": True, "capabilities": capabilities}
         self.opening = {"session": secrets.token_hex(16), "held": NOTHING_HELD, "hello": hello}
         self.arriving = b""  # what has come of the server's message under way
         self.outcome = ("lost", "the connection ended without a word")

@@ -12,6 +12,7 @@ export function sampleHello(client = 'client-0', token: string | null = 'secret'
     protocol: PROTOCOL_VERSION,
     client,
     token,
+    secret: null,
     resume: false,
     part: { index: 0, count: 4 },
     own_data: false,
