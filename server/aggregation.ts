@@ -6,10 +6,11 @@ import { unreachable } from '../shared/errors.js'
 import { encodeTensors } from '../shared/protocol/coded.js'
 import type { CodedMoments, MessageOf, TensorMap } from '../shared/protocol/messages.js'
 import { derive } from '../shared/random.js'
-import type { F32Tensor, NamedTensors } from '../shared/tensor.js'
+import type { NamedTensors } from '../shared/tensor.js'
 import type { OptimizerState } from '../shared/train/optimizer.js'
 import { encodeMoments, readReply, type ClientAdapters, type Counts, type Reply, type RoundOutcome } from './client-adapters.js'
 import type { ClientId } from './round-state.js'
+import type { SavedClients } from './saved-state.js'
 import { averagedMoments } from './strategy/fedavg.js'
 import { weightedMean } from './strategy/mean.js'
 import type { AdapterReply, Strategy } from './strategy/strategy.js'
@@ -19,7 +20,7 @@ interface CountedReply extends Reply {
 }
 
 export class Aggregation implements ClientAdapters {
-  private current: Map<string, F32Tensor>
+  private current: NamedTensors
   /** `current` for messages: made once, however many clients it goes to. */
   private encoded: TensorMap | null = null
   /** `optimizer_state: average`: the mean of the clients' moments, which the next round starts from. */
@@ -33,7 +34,7 @@ export class Aggregation implements ClientAdapters {
   private readonly replies = new Map<ClientId, CountedReply>()
 
   constructor(
-    start: Map<string, F32Tensor>,
+    start: NamedTensors,
     private readonly strategy: Strategy,
     private readonly federation: Config['federation'],
     /** Of what the strategy draws by chance. */
@@ -99,6 +100,21 @@ export class Aggregation implements ClientAdapters {
     for (const client of clients) this.keptRounds.set(client, round)
     this.replies.clear()
     return { changed: [null], merged: weighted }
+  }
+
+  save(): SavedClients {
+    const { current, moments, strategyState, keptRounds } = this
+    return { adapter: current, moments, strategy: strategyState, keptRounds: new Map(keptRounds), own: new Map() }
+  }
+
+  restore({ adapter, moments, strategy, keptRounds }: SavedClients): void {
+    this.current = adapter
+    this.moments = moments
+    this.strategyState = strategy
+    this.encoded = this.encodedMoments = null
+    this.keptRounds.clear()
+    for (const [client, round] of keptRounds) this.keptRounds.set(client, round)
+    this.replies.clear()
   }
 }
 

@@ -9,6 +9,7 @@ import type { F32Tensor, NamedTensors } from '../shared/tensor.js'
 import type { OptimizerState } from '../shared/train/optimizer.js'
 import { readAdapter, readMoments } from './inbox.js'
 import type { ClientId, Member } from './round-state.js'
+import type { SavedClients } from './saved-state.js'
 import type { AdapterReply } from './strategy/strategy.js'
 
 export type Counts = NonNullable<Member['counts']>
@@ -37,6 +38,10 @@ export interface ClientAdapters {
   take(client: ClientId, message: MessageOf<'adapter'>, counts: Counts, mostUpdates: number): void
   /** Ends the round with the replies of these clients. @throws UserError what the strategy throws. */
   endRound(round: number, clients: readonly ClientId[]): RoundOutcome
+  /** What lasts from round to round. It is not changed later. */
+  save(): SavedClients
+  /** Goes back to what was saved, and forgets the replies of the round. */
+  restore(saved: SavedClients): void
 }
 
 /** A client's reply, read. */

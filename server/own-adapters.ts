@@ -8,24 +8,21 @@ import type { MessageOf, TensorMap } from '../shared/protocol/messages.js'
 import type { NamedTensors } from '../shared/tensor.js'
 import { encodeMoments, readReply, type ClientAdapters, type Counts, type Reply, type RoundOutcome } from './client-adapters.js'
 import type { ClientId } from './round-state.js'
-
-/** A reply that counted, and the round it is of. */
-interface Kept extends Reply {
-  readonly round: number
-}
+import type { OwnAdapter, SavedClients } from './saved-state.js'
 
 /**
  * The server stores the adapters, so that a client that misses rounds, or starts again, goes on with its own last one. Moments follow
  * `optimizer_state`: with `average` the server stores each client's own, with `keep` the client does, with `reset` nobody.
  */
 export class OwnAdapters implements ClientAdapters {
-  private readonly kept = new Map<ClientId, Kept>()
+  /** Of replies that counted. */
+  private readonly kept = new Map<ClientId, OwnAdapter>()
   /** Of this round. They outlive the connection: a client that has replied may leave. */
   private readonly replies = new Map<ClientId, Reply>()
 
   /** @param start what every client starts from. */
   constructor(
-    private readonly start: NamedTensors,
+    private start: NamedTensors,
     private readonly optimizerState: Config['federation']['optimizer_state'],
   ) {}
 
@@ -59,5 +56,17 @@ export class OwnAdapters implements ClientAdapters {
       this.kept.set(client, { ...(this.replies.get(client) ?? unreachable(`the adapter of ${client} is gone`)), round })
     this.replies.clear()
     return { changed: clients, merged: [] }
+  }
+
+  save(): SavedClients {
+    const keptRounds = new Map([...this.kept].map(([client, { round }]) => [client, round]))
+    return { adapter: this.start, moments: null, strategy: null, keptRounds, own: new Map(this.kept) }
+  }
+
+  restore({ adapter, own }: SavedClients): void {
+    this.start = adapter
+    this.kept.clear()
+    for (const [client, kept] of own) this.kept.set(client, kept)
+    this.replies.clear()
   }
 }

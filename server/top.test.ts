@@ -29,6 +29,7 @@ function trainer(options: Partial<TopOptions> = {}): TopTrainer {
     replicated: false,
     optimizerState: 'average',
     maxGradNorm: 0,
+    canRestart: false,
     newOptimizer: (state) => createOptimizer(SGD, state),
     ...options,
   })
@@ -156,5 +157,43 @@ describe('a replicated top', () => {
     top.endRound([{ client: 'a', weight: 1 }])
     top.startRound(['a'])
     expect(started.at(-1)).toBe(updates)
+  })
+})
+
+describe('a top goes on from what was saved as if it had never stopped:', () => {
+  test.each([
+    ['joint', false, 'average'],
+    ['replicated', true, 'average'],
+    ['replicated', true, 'keep'],
+    ['replicated', true, 'reset'],
+  ] as const)('%s, copies %j, optimizer_state %s', async (_, replicated, optimizerState) => {
+    const options = {
+      replicated,
+      optimizerState,
+      newOptimizer: (state: Parameters<TopOptions['newOptimizer']>[0]) => createOptimizer({ ...SGD, optim: 'adamw' }, state),
+    }
+    const round = async (top: TopTrainer, slope: number): Promise<void> => {
+      top.startRound(['a', 'b'])
+      for (const client of ['a', 'b']) await give(top, client, 0, client === 'a' ? slope : 3 * slope)
+      if (replicated) for (const client of ['a', 'b']) top.step(0, [client], 0.1)
+      else top.step(0, ['a', 'b'], 0.1)
+      top.endRound(['a', 'b'].map((client) => ({ client, weight: 0.5 })))
+    }
+    const top = trainer(options)
+    await round(top, 2)
+    const saved = top.save()
+    await round(top, 5)
+    const expected = weight(top)
+
+    const other = trainer(options)
+    await round(other, 100) // of which nothing must stay
+    other.restore(saved)
+    await round(other, 5)
+    expect(weight(other)).toBe(expected)
+
+    // And once more from the same copy: what came after has not changed it.
+    other.restore(saved)
+    await round(other, 5)
+    expect(weight(other)).toBe(expected)
   })
 })

@@ -10,6 +10,7 @@ import type { Optimizer, OptimizerState } from '../shared/train/optimizer.js'
 import { allFinite, notFinite } from './invalid.js'
 import { averagedMoments } from './strategy/fedavg.js'
 import { weightedMean } from './strategy/mean.js'
+import type { SavedTop } from './saved-state.js'
 import type { ClientId } from './strategy/strategy.js'
 
 export interface TopOptions {
@@ -19,6 +20,8 @@ export interface TopOptions {
   readonly replicated: boolean
   readonly optimizerState: 'average' | 'reset' | 'keep'
   readonly maxGradNorm: number
+  /** Whether a round may start again (`restart_round`): what it began with is then kept until its end. */
+  readonly canRestart: boolean
   newOptimizer(state: OptimizerState | null): Optimizer
 }
 
@@ -52,6 +55,8 @@ export interface TopStep {
 
 export class TopTrainer {
   private shared: Replica
+  /** `canRestart`: the shared top as of the round's start. Copies of it are never touched by a round that begins again. */
+  private before: { readonly adapter: NamedTensors; readonly state: OptimizerState | null } | null = null
   private readonly replicas = new Map<ClientId, Replica>()
   /** Moments that replicas keep from round to round (`optimizer_state: keep`). */
   private readonly kept = new Map<ClientId, OptimizerState>()
@@ -77,8 +82,22 @@ export class TopTrainer {
   startRound(clients: readonly ClientId[]): void {
     this.contributions.clear()
     this.replicas.clear()
-    if (!this.options.replicated) return
+    if (!this.options.replicated) {
+      const { adapter, optimizer } = this.shared
+      if (this.options.canRestart) this.before = { adapter: copyTensors(adapter), state: optimizer.state && copyState(optimizer.state) }
+      return
+    }
     for (const client of clients) this.replicas.set(client, this.replica(this.shared.adapter, this.startState(client)))
+  }
+
+  /** Goes back to the round's start. What is computed meanwhile for the attempt that is over counts for nothing. */
+  restartRound(): void {
+    this.contributions.clear()
+    this.replicas.clear()
+    if (!this.options.replicated) {
+      const { adapter, state } = this.before ?? unreachable('a round that cannot start again')
+      this.shared = this.replica(adapter, state)
+    }
   }
 
   /**
@@ -154,6 +173,24 @@ export class TopTrainer {
     if (this.options.optimizerState === 'keep')
       for (const { client, replica } of items) if (replica.optimizer.state) this.kept.set(client, replica.optimizer.state)
     this.shared = { adapter, optimizer: this.shared.optimizer }
+  }
+
+  /** A copy of what lasts from round to round: the next step changes it in place. */
+  save(): SavedTop {
+    const { replicated } = this.options
+    const moments = replicated ? this.averaged : this.shared.optimizer.state
+    return { adapter: copyTensors(this.shared.adapter), moments: moments && copyState(moments), kept: new Map(this.kept) }
+  }
+
+  /** Goes back to what was saved, and forgets what it was doing. */
+  restore({ adapter, moments, kept }: SavedTop): void {
+    const { replicated } = this.options
+    this.contributions.clear()
+    this.replicas.clear()
+    this.shared = this.replica(adapter, replicated ? null : moments)
+    this.averaged = replicated ? moments : null
+    this.kept.clear()
+    for (const [client, state] of kept) this.kept.set(client, state)
   }
 
   private startState(client: ClientId): OptimizerState | null {
