@@ -2,13 +2,13 @@
  * @file The clients that `run` starts: processes of this program that connect over sockets, or trainers in this process over memory links.
  */
 import type { ChildProcess } from 'node:child_process'
-import { createWriteStream } from 'node:fs'
 import { helloOf, joinRun, memoryMoments } from '../client/join.js'
 import { linkLimits } from '../server/door.js'
 import type { HostedRun } from '../server/host.js'
 import { isOwnModule } from '../shared/config/own-path.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { ERROR_CODES, UserError, type ErrorCode } from '../shared/errors.js'
+import { outputLog } from '../shared/log.node.js'
 import { memoryLinkPair } from '../shared/protocol/memory-link.js'
 import type { TraceFile } from '../shared/trace-file.node.js'
 import { packageVersion } from '../shared/version.node.js'
@@ -113,19 +113,18 @@ export function clientProcesses({ config, hosted, threads, url, tokenFile, trace
 
 /** Keeps a client's output in its log, and turns its last line into the error it ended with. */
 async function watch(id: string, child: ChildProcess, logPath: string): Promise<void> {
-  const log = createWriteStream(logPath, { flags: 'a' })
   // A disk that is full ends the run when its own lines cannot be written; a client's words alone are no reason.
-  log.on('error', () => {})
+  const log = outputLog(logPath)
   let last = ''
   child.stdout!.setEncoding('utf8').on('data', (text: string) => {
-    log.write(text)
+    log?.append(text)
     last = (last + text).slice(-65536)
   })
-  child.stderr!.on('data', (bytes: Buffer) => log.write(bytes))
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => log?.append(text))
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', resolve)
-  }).finally(() => log.end())
+  }).finally(() => log?.close())
   if (code !== 0) throw errorOf(id, last, child.signalCode)
 }
 

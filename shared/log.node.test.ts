@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -22,6 +22,22 @@ test('a file log has a JSON line per entry, with its time in UTC and without sec
       hello: { token: '[Redacted]' },
       msg: 'client joined',
     })
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+})
+
+test('a file log that is full is set aside, within what the environment allows', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'cutlayer-log-'))
+  try {
+    const log = fileLog(join(folder, 'server.log'), { CUTLAYER_LOG_MAX_BYTES: '4096', CUTLAYER_LOG_FILES: '3' })
+    for (let round = 1; round <= 200; round++) log.info({ round, padding: 'x'.repeat(100) }, 'round over')
+    log.close()
+    expect((await readdir(folder)).sort()).toEqual(['server.log', 'server.log.1', 'server.log.2'])
+    const texts = await Promise.all(['server.log.2', 'server.log.1', 'server.log'].map((name) => readFile(join(folder, name), 'utf8')))
+    for (const text of texts) expect(text.length).toBeLessThanOrEqual(4096)
+    const rounds = texts.flatMap((text) => text.trimEnd().split('\n')).map((line) => (JSON.parse(line) as { round: number }).round)
+    expect(rounds).toEqual(Array.from(rounds, (_, index) => 200 - rounds.length + 1 + index))
   } finally {
     await rm(folder, { recursive: true })
   }

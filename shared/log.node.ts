@@ -1,51 +1,53 @@
 /**
  * @file Logs to a file (JSON lines, for programs) or to a stream of lines such as stderr (plain, for people).
  *
- * `CUTLAYER_LOG` sets the level: debug, info, warn, error or silent.
+ * log-settings.node.ts has what the environment says of them.
  */
 import { pino } from 'pino'
 import { UserError } from './errors.js'
 import type { Log, LogLevel } from './log.js'
+import { logSettings } from './log-settings.node.js'
+import { RotatingFile, type RotationLimits } from './rotating-file.node.js'
 
 /** Fields of these names never reach a log, at the top or one level down. */
 const SECRETS = ['token', 'authorization'].flatMap((name) => [name, `*.${name}`])
-const LEVELS: readonly string[] = ['debug', 'info', 'warn', 'error', 'silent']
-
-/** The level that the environment asks for. @throws UserError BAD_ARGUMENT if it names none. */
-function logLevel(environment: NodeJS.ProcessEnv, otherwise: LogLevel): LogLevel | 'silent' {
-  const level = environment.CUTLAYER_LOG ?? ''
-  if (level === '') return otherwise
-  if (isLevel(level)) return level
-  throw new UserError({
-    code: 'BAD_ARGUMENT',
-    what: 'the log level is not known',
-    why: `the environment variable CUTLAYER_LOG says "${level}"`,
-    fix: `set it to one of ${LEVELS.join(', ')}, or unset it`,
-  })
-}
-
-function isLevel(level: string): level is LogLevel | 'silent' {
-  return LEVELS.includes(level)
-}
+const NAMED_LEVELS = { level: (label: string) => ({ level: label }) }
 
 export interface FileLog extends Log {
-  /** Frees the file; nothing may be logged after it. */
+  /** Frees the file; what is logged after it goes nowhere. */
   close(): void
 }
 
-/** A log that appends JSON lines to a file, whose folder is made if need be; each line is on disk when the call returns. @throws UserError RUN_DIR_UNWRITABLE */
+/**
+ * A log that appends JSON lines to a file, whose folder is made if need be; each line is in the file when the call returns. A full file is set aside.
+ * @throws UserError RUN_DIR_UNWRITABLE; BAD_ARGUMENT for what the environment says
+ */
 export function fileLog(path: string, environment: NodeJS.ProcessEnv = process.env): FileLog {
-  const options = { level: logLevel(environment, 'info'), base: null, redact: SECRETS, timestamp: pino.stdTimeFunctions.isoTime }
-  const formatters = { level: (label: string) => ({ level: label }) }
-  const file = opened(path)
-  return Object.assign(pino({ ...options, formatters }, file), { close: () => file.end() })
+  const { level, rotation } = logSettings(environment)
+  const file = opened(path, rotation)
+  return Object.assign(
+    jsonLog((line) => file.append(line), level ?? 'info'),
+    { close: () => file.close() },
+  )
 }
 
-function opened(path: string): ReturnType<typeof pino.destination> {
+/** A log that hands on JSON lines with their ends, each with its time in UTC. */
+export function jsonLog(write: (line: string) => void, level: LogLevel | 'silent'): Log {
+  return pino({ level, base: null, redact: SECRETS, timestamp: pino.stdTimeFunctions.isoTime, formatters: NAMED_LEVELS }, { write })
+}
+
+/** The log of a process whose output this one keeps; null where it cannot be written: whoever has more to write there tells of it. */
+export function outputLog(path: string, environment: NodeJS.ProcessEnv = process.env): RotatingFile | null {
   try {
-    const file = pino.destination({ dest: path, sync: true, mkdir: true, append: true })
-    // What is logged is also told elsewhere; a disk that is full is noticed there.
-    return file.on('error', () => {})
+    return new RotatingFile(path, logSettings(environment).rotation)
+  } catch {
+    return null
+  }
+}
+
+function opened(path: string, rotation: RotationLimits): RotatingFile {
+  try {
+    return new RotatingFile(path, rotation)
   } catch (cause) {
     throw new UserError(
       {
@@ -61,8 +63,13 @@ function opened(path: string): ReturnType<typeof pino.destination> {
 
 /** A log that hands on one plain line per entry: `warn: client lost id=client-2 round=3`. Quiet below `warn` unless the environment says otherwise. */
 export function lineLog(writeLine: (line: string) => void, environment: NodeJS.ProcessEnv = process.env): Log {
-  const formatters = { level: (label: string) => ({ level: label }) }
-  const options = { level: logLevel(environment, 'warn'), base: null, redact: SECRETS, timestamp: false, formatters }
+  const options = {
+    level: logSettings(environment).level ?? 'warn',
+    base: null,
+    redact: SECRETS,
+    timestamp: false,
+    formatters: NAMED_LEVELS,
+  }
   return pino(options, { write: (entry: string) => writeLine(plainLine(entry)) })
 }
 

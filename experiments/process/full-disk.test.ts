@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { storedMoments } from '../../client/moments.node.js'
 import { runCommandLine } from '../../shared/command-line/frame.node.js'
+import { fileLog } from '../../shared/log.node.js'
 import { parseSafetensors } from '../../shared/model/safetensors.js'
 import { f32 } from '../../shared/tensor.js'
 import { commands } from '../command.js'
@@ -273,5 +274,24 @@ describe.each(WAYS)('when %s', (_, make) => {
     const moments = storedMoments('run', 'ada', join(await make(), 'state'))
     const failure = { code: 'CLIENT_FAILED', fix: expect.stringContaining('CUTLAYER_STATE') as string }
     await expect(moments.save(1, { updates: 1, mean: new Map(), square: new Map() })).rejects.toMatchObject(failure)
+  })
+})
+
+describe.skipIf(reason !== null)('a log', () => {
+  test('leaves out what does not fit on a full disk, and goes on with whole lines when there is room again', () => {
+    const disk = openDisk({ bytes: 8 * PAGE_BYTES })
+    const log = fileLog(disk.at('server.log'), {})
+    const words = 'x'.repeat(1000)
+    log.info({ words }, 'before')
+    disk.fill(0)
+    // The page that was begun has room for some of them.
+    for (let line = 0; line < 10; line++) log.info({ words }, 'meanwhile')
+    disk.fill(2 * PAGE_BYTES)
+    log.info({ words }, 'after')
+    log.close()
+    const lines = readFileSync(disk.at('server.log'), 'utf8').trimEnd().split('\n')
+    const whole = lines.filter((line) => line.endsWith('"}')).map((line) => (JSON.parse(line) as { msg: string }).msg)
+    expect(whole).toEqual(['before', 'meanwhile', 'meanwhile', 'after'])
+    expect(lines).toHaveLength(5) // and the half of one
   })
 })
