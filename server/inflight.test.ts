@@ -143,7 +143,7 @@ const scenario = fc
     const ids = Array.from({ length: clients }, (_, i) => `c${i}`)
     const settings: RoundSettings = {
       ...{ rounds: 2, remoteSteps: true, top, order, accumulation, localSteps, localEpochs: null, rowsPerStep: 2 },
-      ...{ minAvailable: clients, minTrain: 1, minReplies: 1, evaluateEvery: 1, gatherMs: 1000 },
+      ...{ minAvailable: clients, minTrain: 1, minReplies: 1, evaluateEvery: 1, gatherMs: 1000, onClientLoss: 'continue' },
       ...{ stepDeadlineMs: deadlines ? 1000 : null, roundDeadlineMs: deadlines ? 5000 : null },
     }
     return {

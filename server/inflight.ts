@@ -82,6 +82,11 @@ export class Inflight {
     return this.isAsked
   }
 
+  /** Whether clients are to offer what they send. */
+  get asksFirst(): boolean {
+    return this.isAsked
+  }
+
   /**
    * A client has a micro-batch of that many tokens, which is awaited. A repeat is granted again.
    * @throws UserError MESSAGE_INVALID if it is larger than there can be.

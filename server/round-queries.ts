@@ -4,7 +4,7 @@
 import type { Activity } from './observer.js'
 import { unreachable } from '../shared/errors.js'
 import { compareCodeUnits } from '../shared/compare.js'
-import type { ClientId, Member, Participant, RoundSettings, RoundState } from './round-state.js'
+import type { ClientId, Member, Participant, RoundSettings, RoundState, TrainingPhase } from './round-state.js'
 import { owesMicroBatch, owesStep, turn } from './round-steps.js'
 
 interface InRound {
@@ -131,6 +131,20 @@ export function clientStates({ members, phase }: RoundState): Record<ClientState
 
 export function owesAdapter({ remoteSteps }: RoundSettings, participant: Participant | undefined): boolean {
   return participant?.state === 'working' && (!remoteSteps || participant.step >= participant.steps)
+}
+
+/** Why each client that does not enter the mean does not, in id order. */
+export function reasonsMissing(phase: TrainingPhase): Map<ClientId, string> {
+  const reasons = new Map<ClientId, string>()
+  for (const [client, p] of [...phase.participants].sort(([a], [b]) => compareCodeUnits(a, b)))
+    if (p.state === 'out') reasons.set(client, p.reason ?? 'lost')
+    else if (droppedTooOften(p)) reasons.set(client, `dropped in ${p.dropped} of ${p.steps} steps`)
+  return reasons
+}
+
+/** Whether a client has missed so many of its steps that its adapter does not count. */
+export function droppedTooOften({ dropped, steps }: Participant): boolean {
+  return dropped > steps / 2
 }
 
 function participantOf(state: RoundState, place: InRound): Participant | undefined {

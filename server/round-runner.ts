@@ -18,6 +18,7 @@ import { activityOf } from './round-queries.js'
 import type { Inflight } from './inflight.js'
 import { advanceRounds, initialRounds } from './round.js'
 import { requestKey, type Roster } from './roster.js'
+import type { SavedTop } from './saved-state.js'
 import type { StepEngine } from './step-engine.js'
 import type { Strategy } from './strategy/strategy.js'
 import type { TopTrainer } from './top.js'
@@ -67,6 +68,8 @@ export class RoundRunner {
   private dismissed: Promise<void> = Promise.resolve()
   /** Adapters and lines of rounds are told one after the other. No step waits for it. */
   private told: Promise<void> = Promise.resolve()
+  /** `restart_round`: the top as the round under way found it. */
+  private topBefore: SavedTop | null = null
   private settle: { resolve(): void; reject(error: unknown): void } = { resolve() {}, reject() {} }
 
   constructor(private readonly options: RoundRunnerOptions) {
@@ -175,8 +178,8 @@ export class RoundRunner {
     const { config, roster, engine, codecs, inflight, adapters, records, observer, clock } = this.options
     switch (effect.type) {
       case 'evaluate': {
-        records.startEvaluation(round)
-        const ask_first = inflight.begin(this.options.settings.remoteSteps ? effect.clients.length : 0)
+        if (!effect.again) records.startEvaluation(round)
+        const ask_first = effect.again ? inflight.asksFirst : inflight.begin(this.isSplit ? effect.clients.length : 0)
         for (const client of effect.clients)
           roster.send(client, {
             type: 'evaluate',
@@ -191,6 +194,8 @@ export class RoundRunner {
       }
       case 'skip-evaluation':
         return observer.event({ event: 'deadline', client: effect.client, round, reason: effect.reason })
+      case 'restart-round':
+        return this.restartRound(effect)
       case 'start-round':
         return this.startRound(effect.clients)
       case 'compute': {
@@ -250,13 +255,26 @@ export class RoundRunner {
     }
   }
 
+  /** Clients that are still there hear of it by the next attempt's start, once all are back. */
+  private restartRound({ attempt, client, reason }: Extract<RoundEffect, { type: 'restart-round' }>): void {
+    const { engine, inflight, top, adapters, observer } = this.options
+    engine.startRound()
+    inflight.begin(0)
+    adapters.startRound()
+    if (this.topBefore) top?.restore(this.topBefore)
+    const why = client === null ? reason : `${client} was lost: ${reason}`
+    observer.event({ event: 'restart', round: this.current.round, attempt, reason: why })
+  }
+
   private startRound(clients: readonly { readonly client: ClientId; readonly steps: number }[]): void {
-    const { config, roster, engine, inflight, top, adapters, records } = this.options
+    const { config, settings, roster, engine, inflight, top, adapters, records } = this.options
     const { round, attempt, localSteps } = this.current
     const { num_rounds, step_deadline_s, round_deadline_s } = config.federation
     records.startRound()
     engine.startRound()
     adapters.startRound()
+    // A joint or sequential top is trained in place.
+    if (settings.onClientLoss === 'restart_round') this.topBefore = top?.save() ?? null
     top?.startRound(clients.map(({ client }) => client))
     const ask_first = inflight.begin(this.options.settings.remoteSteps ? clients.length : 0)
     for (const { client, steps } of clients) {

@@ -22,5 +22,6 @@ export function roundSettings({ split, train, federation, eval: evaluation }: Co
     stepDeadlineMs: milliseconds(federation.step_deadline_s),
     roundDeadlineMs: milliseconds(federation.round_deadline_s),
     gatherMs: federation.reconnect_s * 1000,
+    onClientLoss: federation.on_client_loss,
   }
 }

@@ -28,6 +28,8 @@ export interface RoundSettings {
   readonly roundDeadlineMs: number | null
   /** How long a round's start waits for clients that have gone. */
   readonly gatherMs: number
+  /** What a round does that lost a client: it goes on without it, or starts again with it. */
+  readonly onClientLoss: 'continue' | 'restart_round'
 }
 
 /** A client that is known to the run, present or gone. */
@@ -57,6 +59,16 @@ export interface Participant {
   readonly reason: string | null
 }
 
+/** Clients are waited for: before a round's training, or before an evaluation. */
+export interface GatheringPhase {
+  readonly kind: 'gathering'
+  readonly purpose: 'train' | 'evaluate'
+  /** Those of the attempt before, who make the round again; null: they are to be selected of all who are ready. */
+  readonly selected: readonly ClientId[] | null
+  /** Of the wait. `none`: as long as it takes. */
+  readonly deadline: 'none' | 'set' | 'passed'
+}
+
 export interface TrainingPhase {
   readonly kind: 'training'
   readonly participants: ReadonlyMap<ClientId, Participant>
@@ -76,7 +88,7 @@ export interface EvaluatingPhase {
 }
 
 export type Phase =
-  | { readonly kind: 'gathering' }
+  | GatheringPhase
   | TrainingPhase
   /** The strategy is merging; nothing else may change. */
   | { readonly kind: 'merging' }
@@ -92,6 +104,14 @@ export interface RoundState {
   /** Local steps that the schedule counts for a round, fixed at the run's start. */
   readonly localSteps: number
   readonly members: ReadonlyMap<ClientId, Member>
+  /**
+   * Without whom nobody is selected: those who were there when a run was interrupted that now goes on; under `restart_round` all who were ever ready,
+   * because who is selected depends on who is ready.
+   */
+  readonly awaited: readonly ClientId[]
+  /** How often the round was started again, and how many waits for clients have been given a deadline. */
+  readonly restarts: number
+  readonly waits: number
   readonly phase: Phase
   /** Set once the run is asked to stop; `during` is the training that was under way then. */
   readonly stopping: { readonly during: TrainingPhase | null } | null
@@ -123,7 +143,8 @@ export type RoundEvent =
     }
   | { readonly type: 'round-deadline'; readonly round: number; readonly attempt: number }
   | { readonly type: 'evaluation-deadline'; readonly round: number; readonly attempt: number }
-  | { readonly type: 'gather-deadline'; readonly round: number }
+  /** Of the wait with this number. */
+  | { readonly type: 'gather-deadline'; readonly wait: number }
   /** Whoever runs it wants it to end after the step under way. */
   | { readonly type: 'stop' }
 
@@ -133,9 +154,12 @@ export interface Missing {
 }
 
 export type RoundEffect =
-  | { readonly type: 'evaluate'; readonly clients: readonly ClientId[] }
+  /** `again`: these were asked before, and have come back since. */
+  | { readonly type: 'evaluate'; readonly clients: readonly ClientId[]; readonly again: boolean }
   /** The evaluation ends without this client. */
   | { readonly type: 'skip-evaluation'; readonly client: ClientId; readonly reason: string }
+  /** Go back to the round's start, and give up what is under way. `attempt` is the next one; `client` was lost, unless nobody was. */
+  | { readonly type: 'restart-round'; readonly attempt: number; readonly client: ClientId | null; readonly reason: string }
   | { readonly type: 'start-round'; readonly clients: readonly { readonly client: ClientId; readonly steps: number }[] }
   /** Run the top on the micro-batch that this client sent. */
   | { readonly type: 'compute'; readonly client: ClientId; readonly step: number; readonly micro: number }

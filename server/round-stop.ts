@@ -22,7 +22,8 @@ export function stopWhenDue(settings: RoundSettings, { state, effects }: Transit
   })
   switch (phase.kind) {
     case 'gathering':
-      return end([])
+      // A round that waits for its evaluation is merged.
+      return end(phase.purpose === 'evaluate' && round > 0 ? [{ type: 'round-over', isUnevaluated: true }] : [])
     case 'training':
       return isStepMade(settings, phase, stopping?.during ?? null) ? end([]) : { state, effects }
     case 'evaluating':

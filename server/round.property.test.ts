@@ -3,7 +3,9 @@ import { expect, test } from 'vitest'
 import { weightsOf } from './aggregation.js'
 import { compareCodeUnits } from '../shared/compare.js'
 import { readyClients } from './round-queries.js'
+import { missingClients } from './round-gather.js'
 import type { ClientId, Member, RoundEffect, RoundSettings, RoundState } from './round-state.js'
+import { resumedRounds } from './round.js'
 import { SimulatedRun, Tape, type Watcher } from './testing/simulated-run.js'
 
 /** Holds a run to the rules of design: what may follow what, whatever happens. */
@@ -20,7 +22,9 @@ class Rules implements Watcher {
   private turn: { client: ClientId; step: number } | null = null
   private lastTurn: { client: ClientId; step: number } | null = null
   private isOver = false
+  private isRestarted = false
   merges = 0
+  restarts = 0
   rounds = 0
 
   constructor(
@@ -41,6 +45,13 @@ class Rules implements Watcher {
     switch (effect.type) {
       case 'start-round':
         return this.start(effect)
+      case 'restart-round':
+        expect(this.settings.onClientLoss).toBe('restart_round')
+        expect(effect.attempt).toBe(state.attempt)
+        expect(effect.client === null || this.gone.has(effect.client), 'starts again for one that is not in it').toBe(true)
+        this.isRestarted = true
+        this.restarts++
+        return
       case 'compute':
         return this.compute(effect)
       case 'reply':
@@ -66,13 +77,15 @@ class Rules implements Watcher {
         return
       case 'evaluate':
         for (const client of effect.clients) expect(readyClients(state)).toContain(client)
+        if (effect.again) expect(this.settings.onClientLoss).toBe('restart_round')
         return
       case 'finish':
         expect(state.round).toBe(this.settings.rounds)
         this.isOver = true
         return
       case 'fail':
-        expect(['ROUND_FAILED', 'NOT_ENOUGH_CLIENTS']).toContain(effect.error.code)
+        expect(['ROUND_FAILED', 'NOT_ENOUGH_CLIENTS', 'CLIENT_LOST']).toContain(effect.error.code)
+        if (effect.error.code === 'CLIENT_LOST') expect(this.settings.onClientLoss).toBe('restart_round')
         this.isOver = true
         return
       case 'timer':
@@ -84,6 +97,8 @@ class Rules implements Watcher {
   private start({ clients }: Extract<RoundEffect, { type: 'start-round' }>): void {
     expect(this.merges, 'the last round was merged').toBe(this.rounds - 1)
     expect(clients.length).toBeGreaterThanOrEqual(this.settings.minReplies)
+    if (this.isRestarted) expect(clients.map(({ client, steps }) => [client, steps])).toEqual([...this.selected])
+    this.isRestarted = false
     this.selected = new Map(clients.map(({ client, steps }) => [client, steps]))
     for (const set of [this.replied, this.drops, this.computes, this.complete, this.givenUp, this.gone, this.steps]) set.clear()
     this.turn = this.lastTurn = null
@@ -161,6 +176,7 @@ const scenario = fc
     examples: fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 5, maxLength: 5 }),
     remoteSteps: fc.oneof({ weight: 5, arbitrary: fc.constant(true) }, { weight: 1, arbitrary: fc.constant(false) }),
     leastShare: fc.double({ min: 0, max: 1, noNaN: true }),
+    onClientLoss: fc.constantFrom('continue' as const, 'restart_round' as const),
     selectedShare: fc.double({ min: 0.3, max: 1, noNaN: true }),
     evaluateEvery: fc.integer({ min: 1, max: 2 }),
     deadlines: fc.boolean(),
@@ -186,6 +202,7 @@ const scenario = fc
       stepDeadlineMs: given.deadlines ? 1000 : null,
       roundDeadlineMs: given.deadlines ? 5000 : null,
       gatherMs: 1000,
+      onClientLoss: given.onClientLoss,
     }
     const counts = new Map(ids.map((id, i) => [id, { examples: given.examples[i], tokens: given.examples[i] * 3, evalExamples: i % 3 }]))
     const take = (share: number) => (ready: readonly ClientId[], round: number) => {
@@ -206,9 +223,11 @@ test('whatever happens, every round ends by the rules: finished, failed by name,
       const run = new SimulatedRun({ settings, counts, selection, skips, tape: new Tape(tape), watcher: rules })
       run.run()
       const least = Math.max(settings.minTrain, settings.minReplies)
-      if (run.state.phase.kind === 'gathering')
-        expect(readyClients(run.state).length).toBeLessThan(run.state.started ? least : settings.minAvailable)
-      else expect(['finished', 'failed']).toContain(run.state.phase.kind)
+      const { phase } = run.state
+      if (phase.kind === 'gathering' || (phase.kind === 'evaluating' && settings.onClientLoss === 'restart_round')) {
+        if (missingClients(run.state, phase).length === 0)
+          expect(readyClients(run.state).length).toBeLessThan(run.state.started ? least : settings.minAvailable)
+      } else expect(['finished', 'failed']).toContain(phase.kind)
       run.exhaustTimers()
       expect(run.state.started ? ['finished', 'failed'] : ['gathering']).toContain(run.state.phase.kind)
       expect(run.state.round).toBeLessThanOrEqual(settings.rounds)
@@ -233,6 +252,96 @@ test('without accidents every run finishes, and each round has all its clients i
     }),
     { numRuns: 100 },
   )
+})
+
+/** What moves the top and goes into the mean, of the attempt at each round that ended it. */
+class Outcome implements Watcher {
+  readonly rounds: unknown[] = []
+  private current: RoundEffect[] = []
+
+  constructor(private readonly settings: RoundSettings) {}
+
+  event(): void {}
+
+  effect(effect: RoundEffect): void {
+    if (effect.type === 'start-round') this.current = [effect]
+    else if (effect.type === 'top-step') this.current.push(effect)
+    else if (effect.type === 'merge') this.rounds.push([...this.inOrder(), effect])
+  }
+
+  /** Replicas do not wait for each other, so it does not matter which comes first. */
+  private inOrder(): readonly RoundEffect[] {
+    const key = (effect: RoundEffect): string => (effect.type === 'top-step' ? `${effect.step}/${effect.clients[0]}` : '')
+    return this.settings.top === 'replicated' ? [...this.current].sort((x, y) => compareCodeUnits(key(x), key(y))) : this.current
+  }
+}
+
+test('with restart_round, whoever is lost and comes back, the rounds are made of what an undisturbed run makes them of', () => {
+  const restarts = new Map<boolean, number>()
+  fc.assert(
+    fc.property(scenario, ({ settings: given, counts, selection, skips, tape }) => {
+      const timeless = { onClientLoss: 'restart_round', order: 'id', stepDeadlineMs: null, roundDeadlineMs: null, gatherMs: 1000 } as const
+      const settings: RoundSettings = { ...given, ...timeless }
+      const run = (numbers: readonly number[]): { outcome: Outcome; rules: Rules; end: RoundState } => {
+        const [outcome, rules] = [new Outcome(settings), new Rules(settings, counts)]
+        const watcher: Watcher = {
+          event: (event, before) => rules.event(event, before),
+          effect(effect, state) {
+            rules.effect(effect, state)
+            outcome.effect(effect)
+          },
+        }
+        // Nobody stays away for too long: no timer fires, as none of the others does.
+        const simulated = new SimulatedRun({ settings, counts, selection, skips, tape: new Tape(numbers), watcher, comesBack: true })
+        simulated.withoutTimers = true
+        simulated.run()
+        return { outcome, rules, end: simulated.state }
+      }
+      const disturbed = run(tape)
+      restarts.set(disturbed.rules.restarts > 0, (restarts.get(disturbed.rules.restarts > 0) ?? 0) + 1)
+      if (disturbed.end.phase.kind === 'failed') expect(disturbed.end.restarts).toBe(20)
+      else expect(disturbed.outcome.rounds).toEqual(run(tape.map((number) => number | 1)).outcome.rounds)
+    }),
+    { numRuns: 300 },
+  )
+  expect(restarts.get(true)).toBeGreaterThan(20)
+  expect(restarts.get(false)).toBeGreaterThan(10)
+})
+
+test('a run that goes on in the middle starts with all who were there; without restart_round also with enough of them, once it has waited', () => {
+  const starts = new Map<string, number>()
+  fc.assert(
+    fc.property(scenario, fc.nat(7), fc.nat(4), ({ settings, counts, selection, skips }, attempt, absent) => {
+      const all = [...counts.keys()]
+      const there = all.slice(Math.min(absent, all.length - 1))
+      const least = Math.max(settings.minTrain, settings.minReplies)
+      const started: RoundEffect[] = []
+      const watcher: Watcher = {
+        event() {},
+        effect(effect, state) {
+          if (effect.type !== 'start-round' || started.push(effect) > 1) return
+          expect([state.round, state.attempt]).toEqual([settings.rounds, attempt])
+          expect(state.localSteps).toBe(7)
+        },
+      }
+      const initial = resumedRounds({ round: settings.rounds, attempt, localSteps: 7, awaited: all })
+      const present = new Map([...counts].filter(([client]) => there.includes(client)))
+      const mine = { ...settings, minAvailable: least }
+      const run = new SimulatedRun({ settings: mine, counts: present, selection, skips, tape: new Tape([]), watcher, initial })
+      run.run()
+      const areAllThere = there.length === all.length
+      expect(started.length > 0, 'before any time has passed').toBe(areAllThere)
+      run.exhaustTimers()
+      const goesOn = areAllThere || (settings.onClientLoss === 'continue' && there.length >= least)
+      expect(started.length > 0).toBe(goesOn)
+      expect(run.state.phase.kind).toBe(goesOn ? 'finished' : 'gathering')
+      const kind = `${settings.onClientLoss}, ${areAllThere ? 'all' : goesOn ? 'enough' : 'too few'}`
+      starts.set(kind, (starts.get(kind) ?? 0) + 1)
+    }),
+    { numRuns: 300 },
+  )
+  for (const kind of ['continue, all', 'continue, enough', 'continue, too few', 'restart_round, all', 'restart_round, too few'])
+    expect(starts.get(kind), kind).toBeGreaterThan(0)
 })
 
 test('a run that is asked to stop makes the step under way, and begins nothing more', () => {

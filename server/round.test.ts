@@ -19,6 +19,7 @@ const DEFAULTS: RoundSettings = {
   stepDeadlineMs: null,
   roundDeadlineMs: null,
   gatherMs: 30_000,
+  onClientLoss: 'continue',
 }
 
 /** The machine, and what it has asked for since the last look. */

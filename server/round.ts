@@ -3,10 +3,13 @@
  *
  * gathering -> [evaluating, round 0] -> training -> merging -> evaluating -> training -> ... -> finished | failed
  */
-import { UserError } from '../shared/errors.js'
 import { compareCodeUnits } from '../shared/compare.js'
+import { awayTooLong, badSelection, notEnding, tooFewLeft, tooFewReplies } from './round-failures.js'
+import { isChoiceOf, leastClients, missingClients, startRound, startWait } from './round-gather.js'
+import { droppedTooOften, isCurrent, owesAdapter, readyClients, readyCount, reasonsMissing, stepsOfClient } from './round-queries.js'
 import type {
   ClientId,
+  GatheringPhase,
   Member,
   Missing,
   Participant,
@@ -18,12 +21,38 @@ import type {
   TrainingPhase,
   Transition,
 } from './round-state.js'
+import { computed, received, roundOverdue, skipped, stepOverdue, stepsOf, takeOut, update, type Steps } from './round-steps.js'
 import { beginStop, stopWhenDue } from './round-stop.js'
-import { isCurrent, owesAdapter, readyClients, readyCount, stepsOfClient } from './round-queries.js'
-import { computed, openSteps, received, roundOverdue, skipped, stepOverdue, stepsOf, takeOut, update, type Steps } from './round-steps.js'
+import type { UserError } from '../shared/errors.js'
+
+/** A round that was started again so often would be for ever. */
+const MOST_RESTARTS = 20
+
+const GATHERING: GatheringPhase = { kind: 'gathering', purpose: 'train', selected: null, deadline: 'none' }
 
 export function initialRounds(): RoundState {
-  return { round: 0, attempt: 0, started: false, localSteps: 0, members: new Map(), phase: { kind: 'gathering' }, stopping: null }
+  const nothingYet = { round: 0, attempt: 0, started: false, localSteps: 0, members: new Map(), awaited: [], restarts: 0, waits: 0 }
+  return { ...nothingYet, phase: GATHERING, stopping: null }
+}
+
+/** Where a run goes on that was interrupted. */
+export interface Resumed {
+  /** The round to make next. */
+  readonly round: number
+  /** Higher than any attempt at that round before. */
+  readonly attempt: number
+  readonly localSteps: number
+  /** The clients that were there. */
+  readonly awaited: readonly ClientId[]
+}
+
+/**
+ * A run before that round. It starts when all are ready who were there, however long that takes; with `on_client_loss: continue`, once
+ * `min_available_clients` are, it waits for the others as long as before any round.
+ */
+export function resumedRounds({ round, attempt, localSteps, awaited }: Resumed): RoundState {
+  const members = new Map(awaited.map((client) => [client, { present: false, counts: null }]))
+  return { ...initialRounds(), round, attempt, localSteps, members, awaited, started: true }
 }
 
 /** What one event does. Events that no longer matter (late, repeated, from clients that are out) change nothing. */
@@ -50,7 +79,7 @@ function advance(
       const member = state.members.get(event.client)
       // What a client says of itself stays as it first said it: it weights its replies.
       if (!member?.present || member.counts) return { state, effects: [] }
-      return gather(settings, selection, withMember(state, event.client, { present: true, counts: event.counts }))
+      return isReady(settings, selection, withMember(state, event.client, { present: true, counts: event.counts }), event.client)
     }
     case 'lost':
       return lose(settings, selection, state, event.client, event.reason)
@@ -63,21 +92,19 @@ function advance(
         ? evaluationOverdue(settings, selection, state, state.phase.waiting)
         : { state, effects: [] }
     case 'gather-deadline':
-      return state.phase.kind === 'gathering' && state.round === event.round
-        ? fail(state, tooFewLeft(settings, state))
-        : { state, effects: [] }
+      return state.waits === event.wait ? waitIsOver(settings, selection, state) : { state, effects: [] }
     default:
       return state.phase.kind === 'training' && isCurrent(state, event)
-        ? train(settings, state, state.phase, event)
+        ? train(settings, selection, state, state.phase, event)
         : { state, effects: [] }
   }
 }
 
 type TrainingEvent = Extract<RoundEvent, { type: 'activations' | 'computed' | 'skipped' | 'adapter' | 'step-deadline' | 'round-deadline' }>
 
-function train(settings: RoundSettings, state: RoundState, phase: TrainingPhase, event: TrainingEvent): Transition {
+function train(settings: RoundSettings, selection: Selection, state: RoundState, phase: TrainingPhase, event: TrainingEvent): Transition {
   const run = stepsOf(settings, state)
-  return closeRound(run, state, afterTrainingEvent(run, phase, event))
+  return closeRound(run, selection, state, afterTrainingEvent(run, phase, event))
 }
 
 function afterTrainingEvent(run: Steps, phase: TrainingPhase, event: TrainingEvent): TrainingPhase {
@@ -100,12 +127,16 @@ function afterTrainingEvent(run: Steps, phase: TrainingPhase, event: TrainingEve
 }
 
 /** Ends the round if nobody is awaited, or if it is overdue and enough have replied; fails it if too few can still do so. */
-function closeRound(run: Steps, state: RoundState, start: TrainingPhase): Transition {
+function closeRound(run: Steps, selection: Selection, state: RoundState, start: TrainingPhase): Transition {
   const { settings, effects } = run
   let phase = start
   const count = (is: (participant: Participant) => boolean): number => [...phase.participants.values()].filter(is).length
   const counting = count((p) => p.state !== 'out' && !droppedTooOften(p))
-  if (counting < settings.minReplies) return fail({ ...state, phase }, tooFewReplies(settings, state.round, phase), effects)
+  if (counting < settings.minReplies) {
+    const error = tooFewReplies(settings, state.round, phase)
+    if (settings.onClientLoss === 'continue') return fail({ ...state, phase }, error, effects)
+    return restart(settings, selection, state, phase, null, error.why)
+  }
   const late = [...phase.participants].filter(([, p]) => p.state === 'working').map(([id]) => id)
   if (late.length > 0) {
     const replies = count((p) => p.state === 'replied' && !droppedTooOften(p))
@@ -118,17 +149,23 @@ function closeRound(run: Steps, state: RoundState, start: TrainingPhase): Transi
   return { state: { ...state, phase: { kind: 'merging' } }, effects: [...effects, { type: 'merge', replies, missing }] }
 }
 
-/** Why each client that does not enter the mean does not, in id order. */
-function reasonsMissing(phase: TrainingPhase): Map<ClientId, string> {
-  const reasons = new Map<ClientId, string>()
-  for (const [client, p] of [...phase.participants].sort(([a], [b]) => compareCodeUnits(a, b)))
-    if (p.state === 'out') reasons.set(client, p.reason ?? 'lost')
-    else if (droppedTooOften(p)) reasons.set(client, `dropped in ${p.dropped} of ${p.steps} steps`)
-  return reasons
-}
-
-function droppedTooOften({ dropped, steps }: Participant): boolean {
-  return dropped > steps / 2
+/**
+ * A client was lost, or too few can still reply: the round starts again from what it began with, with the same clients.
+ * What the event would have brought besides is of the attempt that is over.
+ */
+function restart(
+  settings: RoundSettings,
+  selection: Selection,
+  state: RoundState,
+  { participants }: TrainingPhase,
+  client: ClientId | null,
+  reason: string,
+): Transition {
+  if (state.restarts === MOST_RESTARTS) return fail(state, notEnding(state, MOST_RESTARTS, reason))
+  const attempt = state.attempt + 1
+  const phase: GatheringPhase = { ...GATHERING, selected: [...participants.keys()] }
+  const { state: after, effects } = gatherInTime(settings, selection, { ...state, attempt, restarts: state.restarts + 1, phase })
+  return { state: after, effects: [{ type: 'restart-round', attempt, client, reason }, ...effects] }
 }
 
 function afterMerge(settings: RoundSettings, selection: Selection, state: RoundState): Transition {
@@ -138,7 +175,8 @@ function afterMerge(settings: RoundSettings, selection: Selection, state: RoundS
       state: { ...state, phase: { kind: 'finished' } },
       effects: [{ type: 'round-over', ...(due ? { isUnevaluated: true } : {}) }, { type: 'finish' }],
     }
-  return due ? evaluate(settings, selection, state) : endRound(settings, selection, state)
+  if (!due) return endRound(settings, selection, state)
+  return gatherInTime(settings, selection, { ...state, phase: { ...GATHERING, purpose: 'evaluate' } })
 }
 
 function evaluate(settings: RoundSettings, selection: Selection, state: RoundState): Transition {
@@ -146,7 +184,7 @@ function evaluate(settings: RoundSettings, selection: Selection, state: RoundSta
   const clients = selection.evaluate(able, state.round)
   if (!isChoiceOf(able, clients)) return fail(state, badSelection(state, 'evaluate', clients))
   if (clients.length === 0) return endRound(settings, selection, state)
-  const effects: RoundEffect[] = [{ type: 'evaluate', clients }]
+  const effects: RoundEffect[] = [{ type: 'evaluate', clients, again: false }]
   if (settings.roundDeadlineMs !== null)
     effects.push({
       type: 'timer',
@@ -173,65 +211,73 @@ function evaluated(settings: RoundSettings, selection: Selection, state: RoundSt
 function endRound(settings: RoundSettings, selection: Selection, state: RoundState): Transition {
   const over: RoundEffect = { type: 'round-over' }
   if (state.round === settings.rounds) return { state: { ...state, phase: { kind: 'finished' } }, effects: [over, { type: 'finish' }] }
-  const next = { ...state, round: state.round + 1, attempt: 0, phase: { kind: 'gathering' as const } }
-  const { state: after, effects } = gather(settings, selection, next)
-  const waits = after.phase.kind === 'gathering'
-  const timer: RoundEffect = { type: 'timer', ms: settings.gatherMs, event: { type: 'gather-deadline', round: next.round } }
-  return { state: after, effects: [over, ...effects, ...(waits ? [timer] : [])] }
+  const next = { ...state, round: state.round + 1, attempt: 0, restarts: 0, phase: GATHERING }
+  const { state: after, effects } = gatherInTime(settings, selection, next)
+  return { state: after, effects: [over, ...effects] }
 }
 
-/** Starts the run, or the next round, once enough clients are there. A run needs `minAvailable` to begin, and goes on with fewer. */
+/** A client has its model and rows: whoever waited for it goes on. */
+function isReady(settings: RoundSettings, selection: Selection, before: RoundState, client: ClientId): Transition {
+  const joins = settings.onClientLoss === 'restart_round' && before.started && !before.awaited.includes(client)
+  const state = joins ? { ...before, awaited: [...before.awaited, client] } : before
+  // Its sums are still awaited, so it was lost in the middle of this evaluation.
+  const evaluates = state.phase.kind === 'evaluating' && state.phase.waiting.includes(client)
+  return evaluates ? { state, effects: [{ type: 'evaluate', clients: [client], again: true }] } : gather(settings, selection, state)
+}
+
+/** As `gather`; if clients have to be waited for, only for so long. */
+function gatherInTime(settings: RoundSettings, selection: Selection, state: RoundState): Transition {
+  const { state: after, effects } = gather(settings, selection, state)
+  if (after.phase.kind !== 'gathering' || after.phase.deadline !== 'none') return { state: after, effects }
+  const { state: waiting, effects: timer } = startWait(settings, after)
+  return { state: waiting, effects: [...effects, ...timer] }
+}
+
+/** Starts the run, the next round or its evaluation once those are there who are waited for. A run needs `minAvailable` to begin, and goes on with fewer. */
 function gather(settings: RoundSettings, selection: Selection, state: RoundState): Transition {
-  if (state.phase.kind !== 'gathering') return { state, effects: [] }
+  const { phase } = state
+  if (phase.kind !== 'gathering') return { state, effects: [] }
   // Counted first: of a thousand clients each comes here, and putting them in order takes longer.
   if (!state.started && readyCount(state) < settings.minAvailable) return { state, effects: [] }
-  const ready = readyClients(state)
-  if (!state.started) {
-    const localSteps = Math.max(...ready.map((id) => ownSteps(settings, state.members.get(id)!)))
-    return evaluate(settings, selection, { ...state, started: true, localSteps })
+  if (phase.deadline !== 'passed' && missingClients(state, phase).length > 0) {
+    const isEnough = settings.onClientLoss === 'continue' && readyCount(state) >= Math.min(settings.minAvailable, state.awaited.length)
+    return isEnough && phase.deadline === 'none' ? startWait(settings, state) : { state, effects: [] }
   }
+  if (!state.started) {
+    const ready = readyClients(state)
+    const localSteps = Math.max(...ready.map((id) => ownSteps(settings, state.members.get(id)!)))
+    const awaited = settings.onClientLoss === 'restart_round' ? ready : []
+    return evaluate(settings, selection, { ...state, started: true, localSteps, awaited })
+  }
+  if (phase.purpose === 'evaluate') return evaluate(settings, selection, state)
+  if (phase.selected) return begin(settings, state, phase.selected)
+  const ready = readyClients(state)
   if (ready.length < leastClients(settings)) return { state, effects: [] }
   const selected = selection.train(ready, state.round)
   if (!isChoiceOf(ready, selected) || selected.length < settings.minReplies)
     return fail(state, badSelection(state, `train, of which ${settings.minReplies} must reply`, selected))
+  return begin(settings, state, selected)
+}
+
+function begin(settings: RoundSettings, state: RoundState, selected: readonly ClientId[]): Transition {
   const clients = selected.map((client) => ({
     client,
     steps: Math.min(state.localSteps, ownSteps(settings, state.members.get(client)!)),
   }))
-  const participants = new Map<ClientId, Participant>(
-    clients.map(({ client, steps }) => [
-      client,
-      { steps, step: 0, received: 0, issued: 0, computed: 0, overdue: false, arrival: 0, dropped: 0, state: 'working', reason: null },
-    ]),
-  )
-  const phase: TrainingPhase = {
-    kind: 'training',
-    participants,
-    step: 0,
-    contributors: [],
-    stepOverdue: false,
-    roundOverdue: false,
-    arrivals: 0,
-  }
-  const run = stepsOf(settings, state)
-  run.effects.push({ type: 'start-round', clients })
-  if (settings.remoteSteps) openSteps(run, phase)
-  if (settings.roundDeadlineMs !== null)
-    run.effects.push({
-      type: 'timer',
-      ms: settings.roundDeadlineMs,
-      event: { type: 'round-deadline', round: state.round, attempt: state.attempt },
-    })
-  return { state: { ...state, phase }, effects: run.effects }
+  // Whom a resumed run waited for it has waited for.
+  const awaited = settings.onClientLoss === 'continue' ? [] : state.awaited
+  return startRound(settings, { ...state, awaited }, clients)
 }
 
-/** Whether each is one of those offered, and none is named twice. */
-function isChoiceOf(offered: readonly ClientId[], chosen: readonly ClientId[]): boolean {
-  return new Set(chosen).size === chosen.length && chosen.every((client) => offered.includes(client))
-}
-
-function leastClients(settings: RoundSettings): number {
-  return Math.max(settings.minTrain, settings.minReplies)
+/** Those who are away have had their time. */
+function waitIsOver(settings: RoundSettings, selection: Selection, state: RoundState): Transition {
+  const { phase } = state
+  if (phase.kind !== 'gathering' && phase.kind !== 'evaluating') return { state, effects: [] }
+  const missing = missingClients(state, phase)
+  if (settings.onClientLoss === 'restart_round' && missing.length > 0) return fail(state, awayTooLong(settings, state, missing))
+  if (phase.kind !== 'gathering') return { state, effects: [] }
+  const after = gather(settings, selection, { ...state, phase: { ...phase, deadline: 'passed' } })
+  return after.state.phase.kind === 'gathering' ? fail(state, tooFewLeft(settings, state)) : after
 }
 
 function ownSteps(settings: RoundSettings, { counts }: Member): number {
@@ -241,13 +287,18 @@ function ownSteps(settings: RoundSettings, { counts }: Member): number {
 function lose(settings: RoundSettings, selection: Selection, state: RoundState, client: ClientId, reason: string): Transition {
   if (!state.members.get(client)?.present) return { state, effects: [] }
   const next = withMember(state, client, { present: false, counts: null })
+  const restarts = settings.onClientLoss === 'restart_round'
   switch (next.phase.kind) {
     case 'training': {
+      // Who has replied is not needed any more.
+      if (restarts && next.phase.participants.get(client)?.state === 'working')
+        return restart(settings, selection, next, next.phase, client, reason)
       const run = stepsOf(settings, next)
-      return closeRound(run, next, takeOut(run, next.phase, client, reason))
+      return closeRound(run, selection, next, takeOut(run, next.phase, client, reason))
     }
     case 'evaluating':
-      return next.phase.waiting.includes(client) ? evaluated(settings, selection, next, client) : { state: next, effects: [] }
+      if (!next.phase.waiting.includes(client)) return { state: next, effects: [] }
+      return restarts ? startWait(settings, next) : evaluated(settings, selection, next, client)
     default:
       return { state: next, effects: [] }
   }
@@ -259,32 +310,4 @@ function withMember(state: RoundState, client: ClientId, member: Member): RoundS
 
 function fail(state: RoundState, error: UserError, before: readonly RoundEffect[] = []): Transition {
   return { state: { ...state, phase: { kind: 'failed' } }, effects: [...before, { type: 'fail', error }] }
-}
-
-function tooFewReplies(settings: RoundSettings, round: number, phase: TrainingPhase): UserError {
-  const gone = [...reasonsMissing(phase)].map(([client, reason]) => `${client} (${reason})`)
-  return new UserError({
-    code: 'ROUND_FAILED',
-    what: `round ${round} cannot end`,
-    why: `it needs ${settings.minReplies} replies, and is without ${gone.join(', ') || 'enough clients'}`,
-    fix: "see the clients' logs for why they left, or lower federation.min_replies",
-  })
-}
-
-function tooFewLeft(settings: RoundSettings, state: RoundState): UserError {
-  return new UserError({
-    code: 'NOT_ENOUGH_CLIENTS',
-    what: `round ${state.round} cannot start`,
-    why: `it needs ${leastClients(settings)} clients, and ${readyClients(state).length} are there`,
-    fix: 'restart the clients that left, or lower federation.min_train_clients and federation.min_replies',
-  })
-}
-
-function badSelection({ round }: RoundState, purpose: string, chosen: readonly ClientId[]): UserError {
-  return new UserError({
-    code: 'BAD_STRATEGY',
-    what: `round ${round} cannot start`,
-    why: `the strategy selected [${chosen.join(', ')}] to ${purpose}; it must name clients that are ready, each once`,
-    fix: 'correct the selection in the strategy that federation.strategy names',
-  })
 }

@@ -29,7 +29,6 @@ function trainer(options: Partial<TopOptions> = {}): TopTrainer {
     replicated: false,
     optimizerState: 'average',
     maxGradNorm: 0,
-    canRestart: false,
     newOptimizer: (state) => createOptimizer(SGD, state),
     ...options,
   })

@@ -20,8 +20,6 @@ export interface TopOptions {
   readonly replicated: boolean
   readonly optimizerState: 'average' | 'reset' | 'keep'
   readonly maxGradNorm: number
-  /** Whether a round may start again (`restart_round`): what it began with is then kept until its end. */
-  readonly canRestart: boolean
   newOptimizer(state: OptimizerState | null): Optimizer
 }
 
@@ -55,8 +53,6 @@ export interface TopStep {
 
 export class TopTrainer {
   private shared: Replica
-  /** `canRestart`: the shared top as of the round's start. Copies of it are never touched by a round that begins again. */
-  private before: { readonly adapter: NamedTensors; readonly state: OptimizerState | null } | null = null
   private readonly replicas = new Map<ClientId, Replica>()
   /** Moments that replicas keep from round to round (`optimizer_state: keep`). */
   private readonly kept = new Map<ClientId, OptimizerState>()
@@ -82,22 +78,8 @@ export class TopTrainer {
   startRound(clients: readonly ClientId[]): void {
     this.contributions.clear()
     this.replicas.clear()
-    if (!this.options.replicated) {
-      const { adapter, optimizer } = this.shared
-      if (this.options.canRestart) this.before = { adapter: copyTensors(adapter), state: optimizer.state && copyState(optimizer.state) }
-      return
-    }
+    if (!this.options.replicated) return
     for (const client of clients) this.replicas.set(client, this.replica(this.shared.adapter, this.startState(client)))
-  }
-
-  /** Goes back to the round's start. What is computed meanwhile for the attempt that is over counts for nothing. */
-  restartRound(): void {
-    this.contributions.clear()
-    this.replicas.clear()
-    if (!this.options.replicated) {
-      const { adapter, state } = this.before ?? unreachable('a round that cannot start again')
-      this.shared = this.replica(adapter, state)
-    }
   }
 
   /**

@@ -40,6 +40,10 @@ export interface SimulationOptions {
   readonly inflight?: InflightLimits & { tokensOf(client: ClientId, round: number, step: number, micro: number): number }
   /** After how many moves the run is asked to stop; never, unless given. */
   readonly stopAfter?: number
+  /** What the run begins as; a new one, unless given. */
+  readonly initial?: RoundState
+  /** Whether clients that left join again some time. */
+  readonly comesBack?: boolean
 }
 
 type ToClient =
@@ -70,7 +74,9 @@ const MOST_TICKS = 20_000
 const STRANGER = 'stranger'
 
 export class SimulatedRun {
-  state: RoundState = initialRounds()
+  state: RoundState
+  /** Whether no time passes. */
+  withoutTimers = false
   /** The most that was granted at once, bytes. */
   mostHeld = 0
   /** What was granted while the room was not enough for all. */
@@ -82,6 +88,7 @@ export class SimulatedRun {
   private readonly history: RoundEvent[] = []
 
   constructor(private readonly options: SimulationOptions) {
+    this.state = options.initial ?? initialRounds()
     this.clients = new Map([...options.counts.keys()].map((id) => [id, { isPresent: false, work: null, up: [], down: [] }]))
     if (options.inflight)
       this.inflight = new Inflight({
@@ -188,6 +195,7 @@ export class SimulatedRun {
     for (const [id, client] of this.clients) {
       if (client.up.length > 0) moves.push(() => this.take(client.up.shift()!))
       if (client.down.length > 0) moves.push(() => this.receive(id, client))
+      if (!client.isPresent && this.options.comesBack) moves.push(() => this.join(id))
     }
     if (this.engine.length > 0) moves.push(() => this.work(this.engine.shift()!))
     if (moves.length === 0) return false
@@ -245,8 +253,11 @@ export class SimulatedRun {
         this.inflight?.begin(effect.clients.length)
         for (const { client, steps } of effect.clients) send(client, { type: 'start', steps })
         return
+      case 'restart-round':
+        this.inflight?.begin(0)
+        return
       case 'evaluate':
-        this.inflight?.begin(effect.clients.length)
+        if (!effect.again) this.inflight?.begin(effect.clients.length)
         for (const client of effect.clients) send(client, { type: 'evaluate' })
         return
       case 'discard':
@@ -264,7 +275,7 @@ export class SimulatedRun {
         this.engine.push({ type: 'merged' })
         return
       case 'timer':
-        this.timers.push(effect.event)
+        if (!this.withoutTimers) this.timers.push(effect.event)
         return
       default:
         return

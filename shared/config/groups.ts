@@ -168,7 +168,7 @@ export const FederationGroup = z.strictObject({
   reconnect_s: seconds.max(86400).default(30),
   step_deadline_s: seconds.nullable().default(null),
   round_deadline_s: seconds.nullable().default(null),
-  on_client_loss: z.literal('continue').default('continue'),
+  on_client_loss: z.enum(['continue', 'restart_round']).default('continue'),
 })
 
 export const PrivacyGroup = z.strictObject({})

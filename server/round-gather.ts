@@ -1,0 +1,78 @@
+/**
+ * @file The start of a round: who is still waited for, how long, and what its clients are to make.
+ */
+import { readyClients } from './round-queries.js'
+import type {
+  ClientId,
+  EvaluatingPhase,
+  GatheringPhase,
+  Participant,
+  RoundSettings,
+  RoundState,
+  TrainingPhase,
+  Transition,
+} from './round-state.js'
+import { openSteps, stepsOf } from './round-steps.js'
+
+const FRESH: Omit<Participant, 'steps'> = {
+  step: 0,
+  received: 0,
+  issued: 0,
+  computed: 0,
+  overdue: false,
+  arrival: 0,
+  dropped: 0,
+  state: 'working',
+  reason: null,
+}
+
+/** Who is waited for by name and is not ready: of the attempt before, of all that are awaited, or of those who evaluate. */
+export function missingClients(state: RoundState, phase: GatheringPhase | EvaluatingPhase): ClientId[] {
+  const wanted = phase.kind === 'evaluating' ? phase.waiting : (phase.selected ?? state.awaited)
+  if (wanted.length === 0) return []
+  const ready = new Set(readyClients(state))
+  return wanted.filter((client) => !ready.has(client))
+}
+
+/** From now on clients that are away have `reconnect_s`, whoever was waited for before. */
+export function startWait(settings: RoundSettings, state: RoundState): Transition {
+  const { phase } = state
+  const wait = state.waits + 1
+  return {
+    state: { ...state, waits: wait, phase: phase.kind === 'gathering' ? { ...phase, deadline: 'set' } : phase },
+    effects: [{ type: 'timer', ms: settings.gatherMs, event: { type: 'gather-deadline', wait } }],
+  }
+}
+
+/** @param clients with the local steps that each is to make */
+export function startRound(
+  settings: RoundSettings,
+  state: RoundState,
+  clients: readonly { readonly client: ClientId; readonly steps: number }[],
+): Transition {
+  const participants = new Map(clients.map(({ client, steps }): [ClientId, Participant] => [client, { ...FRESH, steps }]))
+  const phase: TrainingPhase = {
+    ...{ kind: 'training', participants, step: 0, contributors: [] },
+    ...{ stepOverdue: false, roundOverdue: false, arrivals: 0 },
+  }
+  const run = stepsOf(settings, state)
+  run.effects.push({ type: 'start-round', clients })
+  if (settings.remoteSteps) openSteps(run, phase)
+  if (settings.roundDeadlineMs !== null)
+    run.effects.push({
+      type: 'timer',
+      ms: settings.roundDeadlineMs,
+      event: { type: 'round-deadline', round: state.round, attempt: state.attempt },
+    })
+  return { state: { ...state, phase }, effects: run.effects }
+}
+
+/** Whether each is one of those offered, and none is named twice. */
+export function isChoiceOf(offered: readonly ClientId[], chosen: readonly ClientId[]): boolean {
+  return new Set(chosen).size === chosen.length && chosen.every((client) => offered.includes(client))
+}
+
+/** Clients without whom no round starts. */
+export function leastClients({ minTrain, minReplies }: RoundSettings): number {
+  return Math.max(minTrain, minReplies)
+}
