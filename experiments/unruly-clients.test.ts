@@ -182,7 +182,7 @@ test('a connection that breaks and comes back stands in the events, and one that
     port: 0,
     clients: 1,
     limits,
-    screen: (hello) => live.server.screen(hello),
+    screen: (hello, isBack) => live.server.screen(hello, isBack),
     onLink: (link) => live.server.attach(link),
     onConnection: (client, link, state) => live.server.connectionChanged(client, link, state),
   })

@@ -1,15 +1,16 @@
 /**
  * @file Who may join a run, and which part of its data a client gets.
  */
-import { timingSafeEqual, createHash } from 'node:crypto'
+import { timingSafeEqual } from 'node:crypto'
 import { UserError } from '../shared/errors.js'
 import { partNames } from '../shared/protocol/codec/name.js'
 import { PROTOCOL_VERSION, type MessageOf, type Part } from '../shared/protocol/messages.js'
 import type { ClientId } from './round-state.js'
+import { checkToken, isOwn, stillHolds, type TokenRule } from './tokens/rule.js'
+import { digestOf } from './tokens/store.js'
 
 export interface AdmissionRules {
-  /** null: no token is asked for. */
-  readonly token: string | null
+  readonly token: TokenRule
   /** Clients of the run; also the number of parts its data has. */
   readonly clients: number
   /** Names of the codecs that a client may be told to use. */
@@ -25,6 +26,8 @@ export class Admission {
   private readonly parts = new Map<ClientId, Part | null>()
   /** Digests of the secrets that the present process under each id showed, or the last one. */
   private readonly secrets = new Map<ClientId, Buffer | null>()
+  /** Digests of the tokens of their own that they showed. */
+  private readonly tokens = new Map<ClientId, string | null>()
 
   constructor(private readonly rules: AdmissionRules) {}
 
@@ -41,6 +44,7 @@ export class Admission {
   admit(hello: MessageOf<'hello'>, isPresent = false): Part | null {
     this.check(hello, isPresent)
     const { client, secret } = hello
+    this.tokens.set(client, this.checkToken(hello))
     this.secrets.set(client, secret === null ? null : digestOf(secret))
     const known = this.parts.get(client)
     if (known !== undefined) return known
@@ -63,8 +67,8 @@ export class Admission {
         why: `it speaks protocol version ${protocol}, and the server speaks ${PROTOCOL_VERSION}`,
         fix: 'install the same version of cutlayer on both',
       })
-    checkToken(this.rules.token, { client, token })
-    if (isPresent && !this.isSameClient(client, secret)) throw isTaken(client)
+    this.checkToken({ client, token })
+    if (isPresent && !isOwn(this.rules.token) && !this.isSameClient(client, secret)) throw isTaken(client)
     const unknown = this.rules
       .codecs(client)
       .flatMap(partNames)
@@ -81,7 +85,7 @@ export class Admission {
         code: 'RUN_FULL',
         what: `client ${client} cannot join`,
         why: `this run has ${this.rules.clients} client(s): ${[...this.parts.keys()].join(', ')}`,
-        fix: 'join under one of these ids to take its place, or raise federation.num_clients',
+        fix: 'join under the id of one that has left, or raise federation.num_clients',
       })
     const alike = this.rules.namesFolders && !this.parts.has(client) ? this.differingInCase(client) : undefined
     if (alike !== undefined)
@@ -91,6 +95,16 @@ export class Admission {
         why: `${alike} is in the run, and the folders of their adapters would differ only in case`,
         fix: 'give it an id that differs in more',
       })
+  }
+
+  /** @returns what `recheck` goes by. @throws UserError TOKEN_REFUSED */
+  checkToken({ client, token }: Pick<MessageOf<'hello'>, 'client' | 'token'>): string | null {
+    return checkToken(this.rules.token, { client, token })
+  }
+
+  /** Looks again at a client that was let in. @throws UserError TOKEN_REFUSED if its token is no longer valid. */
+  recheck(client: ClientId): void {
+    stillHolds(this.rules.token, client, this.tokens.get(client) ?? null)
   }
 
   private isSameClient(client: ClientId, secret: string | null): boolean {
@@ -109,26 +123,6 @@ export class Admission {
     const index = Array.from({ length: this.rules.clients }, (_, i) => i).find((i) => !taken.has(i))
     return { index: index ?? 0, count: this.rules.clients }
   }
-}
-
-/** @param wanted null: no token is asked for. @throws UserError TOKEN_REFUSED */
-export function checkToken(wanted: string | null, { client, token }: Pick<MessageOf<'hello'>, 'client' | 'token'>): void {
-  if (wanted === null || sameSecret(token ?? '', wanted)) return
-  throw new UserError({
-    code: 'TOKEN_REFUSED',
-    what: `client ${client} cannot join`,
-    why: token === null ? 'it showed no token, and this server asks for one' : 'its token is not that of this server',
-    fix: "start it with --token-file and the server's token file",
-  })
-}
-
-/** Compares digests, so that neither the time it takes nor an error tells how much of a token was right. */
-function sameSecret(given: string, wanted: string): boolean {
-  return timingSafeEqual(digestOf(given), digestOf(wanted))
-}
-
-function digestOf(secret: string): Buffer {
-  return createHash('sha256').update(secret).digest()
 }
 
 function isTaken(client: ClientId): UserError {

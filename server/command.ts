@@ -11,6 +11,7 @@ import { isLoopback } from './hosts.js'
 import { RunReporter } from './reporter.js'
 import { runResult, runSummary } from './run-summary.js'
 import { serveRun } from './serve.js'
+import { commands as tokenCommands } from './tokens/command.js'
 
 const serverCommand = defineCommand({
   usage: 'server <config> [overrides...]',
@@ -64,4 +65,4 @@ function inShell(path: string): string {
   return /^[\w./-]+$/.test(path) ? path : JSON.stringify(path)
 }
 
-export const commands: readonly CommandDefinition[] = [serverCommand]
+export const commands: readonly CommandDefinition[] = [serverCommand, ...tokenCommands]

@@ -10,14 +10,14 @@ import type { HostedRun } from './host.js'
 /** How what happens at the network reaches the run's server. */
 export interface Door {
   attach(link: ServerLink): void
-  screen(hello: MessageOf<'hello'>): void
+  screen(hello: MessageOf<'hello'>, isBack: boolean): void
   onConnection(client: string, link: ServerLink, state: 'lost' | 'back'): void
 }
 
 export function doorOf({ started: { server } }: HostedRun): Door {
   return {
     attach: (link) => server.attach(link),
-    screen: (hello) => server.screen(hello),
+    screen: (hello, isBack) => server.screen(hello, isBack),
     onConnection: (client, link, state) => server.connectionChanged(client, link, state),
   }
 }

@@ -34,6 +34,7 @@ import type { ClientId } from './round-state.js'
 import { farewell, Roster } from './roster.js'
 import { StepEngine } from './step-engine.js'
 import type { Strategy } from './strategy/strategy.js'
+import type { TokenRule } from './tokens/rule.js'
 import { copyTensors, TopTrainer } from './top.js'
 
 export interface EdgeServerOptions {
@@ -50,7 +51,7 @@ export interface EdgeServerOptions {
   readonly start: NamedTensors
   readonly strategy: Strategy
   readonly observer: RunObserver
-  readonly token: string | null
+  readonly token: TokenRule
   readonly clock?: Clock
   /** Is told what the server does when; its engine has to be given it, too. */
   readonly trace?: Trace
@@ -222,15 +223,32 @@ export class EdgeServer {
 
   /**
    * Looks at a hello before there is a link: who may not join costs the server no more than this.
+   * @param isBack whether it goes on with a link that it has; its token may have been revoked since.
    * @throws UserError why it may not join; the run has noted it.
    */
-  screen(hello: MessageOf<'hello'>): void {
+  screen(hello: MessageOf<'hello'>, isBack = false): void {
     try {
-      this.admission.check(hello, this.roster.linkOf(hello.client) !== null)
+      if (isBack) this.admission.checkToken(hello)
+      else this.admission.check(hello, this.roster.linkOf(hello.client) !== null)
     } catch (error) {
       this.noteRefusal(hello.client, asUserError(error))
       throw error
     }
+  }
+
+  /** Tokens may have been revoked, or have expired: who joined with one is told and put out. */
+  recheckTokens(): void {
+    for (const client of this.roster.ids)
+      try {
+        this.admission.recheck(client)
+      } catch (error) {
+        this.giveUp(client, this.roster.linkOf(client), error)
+      }
+  }
+
+  /** Notes what is wrong around the run, though it goes on. */
+  warn(reason: string): void {
+    if (!this.rounds.end) this.observer.event({ event: 'warning', reason })
   }
 
   /** A client's connection broke while its link goes on, or it is back. */
@@ -333,7 +351,6 @@ function topTrainer(stage: TopStage, start: NamedTensors, { train, federation }:
     replicated: federation.top === 'replicated',
     optimizerState: federation.optimizer_state,
     maxGradNorm: train.max_grad_norm,
-    canRestart: federation.on_client_loss === 'restart_round',
     newOptimizer: (state) => createOptimizer(train, state),
   })
 }

@@ -26,11 +26,12 @@ import { RunRecorder, type RunRecord } from './recorder.js'
 import { createRunDirectory, type RunDirectory, type RunFacts } from './run-directory.js'
 import { startServer, type StartedServer } from './start.js'
 import { loadStrategy } from './strategy/own.js'
+import type { TokenRule } from './tokens/rule.js'
 
 export interface HostOptions {
   readonly config: Config
   readonly argv: readonly string[]
-  readonly token: string | null
+  readonly token: TokenRule
   /** Of a run that is one of several. */
   readonly group?: RunGroup | undefined
   /** How the engine's work is divided. */

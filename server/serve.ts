@@ -7,8 +7,6 @@ import { UserError } from '../shared/errors.js'
 import type { HubEvent } from '../shared/model/hub/snapshot.node.js'
 import type { ServerLink } from '../shared/protocol/link.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
-import { readToken } from '../shared/token-file.node.js'
-import { checkToken } from './admission.js'
 import { doorOf, linkLimits } from './door.js'
 import { serverShare } from './engine-share.js'
 import { concludeRun, hostRun, whenAborted, type HostedRun } from './host.js'
@@ -16,6 +14,8 @@ import { isLoopback } from './hosts.js'
 import { bothObservers, type RunObserver } from './observer.js'
 import { Endpoints } from './operation/endpoints.js'
 import { listen, type ListenOptions } from './socket.js'
+import { checkToken } from './tokens/rule.js'
+import { openTokens, WatchedTokens } from './tokens/watched.js'
 
 export interface ServeOptions {
   readonly config: Config
@@ -47,11 +47,11 @@ export interface ServedRun {
  */
 export async function serveRun({ config, argv, host, port, insecure, watcher, onDownload, signal }: ServeOptions): Promise<ServedRun> {
   if (!isLoopback(host) && !insecure) throw openToOthers(host)
-  const token = config.transport.token_file === null ? null : await readToken(config.transport.token_file)
+  const token = config.transport.token_file === null ? null : await openTokens(config.transport.token_file)
   // The port comes first, so that one in use leaves no empty run behind. Clients that are early wait.
   const early: ServerLink[] = []
   let attach = (link: ServerLink): void => void early.push(link)
-  let screen = (hello: MessageOf<'hello'>): void => checkToken(token, hello)
+  let screen = (hello: MessageOf<'hello'>, _isBack: boolean): void => void checkToken(token, hello)
   let onConnection: NonNullable<ListenOptions['onConnection']> = () => {}
   const endpoints = new Endpoints()
   const listening = await listen({
@@ -59,11 +59,12 @@ export async function serveRun({ config, argv, host, port, insecure, watcher, on
     port,
     clients: clientCount(config),
     limits: linkLimits(config),
-    screen: (hello) => screen(hello),
+    screen: (...asked) => screen(...asked),
     onLink: (link) => attach(link),
     onConnection: (...change) => onConnection(...change),
     httpHandler: endpoints.handler,
   })
+  const close = (): void => (token instanceof WatchedTokens ? token.close() : undefined)
   const reason = (): string => (signal.aborted ? 'the server was stopped' : 'the run is over')
   try {
     const threads = config.model.threads ?? availableParallelism()
@@ -76,6 +77,11 @@ export async function serveRun({ config, argv, host, port, insecure, watcher, on
     early.forEach(attach)
     const { server } = hosted.started
     endpoints.opened(() => server.load)
+    if (token instanceof WatchedTokens)
+      token.watch(
+        () => server.recheckTokens(),
+        (error) => server.warn(`${error.message}; the tokens as they were before stay in force`),
+      )
     return {
       url: listening.url,
       hosted,
@@ -90,11 +96,13 @@ export async function serveRun({ config, argv, host, port, insecure, watcher, on
             }
           })
         } finally {
+          close()
           await listening.close(reason())
         }
       },
     }
   } catch (error) {
+    close()
     await listening.close(reason())
     throw error
   }

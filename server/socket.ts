@@ -4,6 +4,7 @@
  * A session begins with a client's hello and belongs to the client id in it. While a client is away for less than `reconnectSeconds`
  * its session waits; a new connection with the same session id and token goes on where the old one broke.
  */
+import { createHash } from 'node:crypto'
 import { createServer, type RequestListener, type Server as HttpServer } from 'node:http'
 import type { Socket as NetSocket } from 'node:net'
 import { Server, type Socket } from 'socket.io'
@@ -35,8 +36,11 @@ export interface ListenOptions {
   readonly limits?: LinkLimits
   /** How many links there are to be; strangers beside them are bounded in number. */
   readonly clients: number
-  /** Looks at a hello before its link is made. @throws UserError why there is to be none; its sender is told. */
-  screen?(hello: MessageOf<'hello'>): void
+  /**
+   * Looks at a hello before its link is made, or before its sender goes on with the link.
+   * @throws UserError why it may not; its sender is told.
+   */
+  screen?(hello: MessageOf<'hello'>, isBack: boolean): void
   /** A client said hello; the hello is the link's first message. Whether it may stay is for the caller to say. */
   onLink(link: ServerLink, info: LinkInfo): void
   /** The connection of a client's link broke, or it is back on the same link. */
@@ -58,7 +62,8 @@ export interface Listening {
 interface Entry {
   readonly session: Session<ServerMessage, ClientMessage>
   readonly client: string
-  readonly token: string | null
+  /** By which a new connection shows that it may go on with the link. */
+  readonly tokenDigest: Buffer
   socket: Socket | null
   /** Ends the session unless a frame comes in time. */
   readonly silence: NodeJS.Timeout
@@ -171,10 +176,10 @@ function serve(socket: Socket, serving: Serving): void {
 function open(socket: Socket, opening: Opening, { options, limits, sessions }: Serving): Entry {
   const { session: id, hello, held } = opening
   const known = sessions.get(id)
-  if (known && (known.client !== hello.client || known.token !== hello.token)) throw notYours(hello.client)
+  if (known && (known.client !== hello.client || !known.tokenDigest.equals(digestOf(hello.token)))) throw notYours(hello.client)
+  if (!known && hello.resume) throw forgotten(hello.client, limits.reconnectSeconds)
+  options.screen?.(hello, known !== undefined)
   if (!known) {
-    if (hello.resume) throw forgotten(hello.client, limits.reconnectSeconds)
-    options.screen?.(hello)
     if (sessions.size >= mostBeside(options.clients)) throw tooMany(hello.client, sessions.size)
   }
   const entry = known ?? begin(opening, { limits, sessions })
@@ -215,9 +220,14 @@ function begin(opening: Opening, { limits, sessions }: Pick<Serving, 'limits' | 
       else session.fail(silent(client, limits.reconnectSeconds))
     })
   }, limits.reconnectSeconds * 1000)
-  const entry: Entry = { session, client, token, socket: null, silence }
+  const entry: Entry = { session, client, tokenDigest: digestOf(token), socket: null, silence }
   sessions.set(opening.session, entry)
   return entry
+}
+
+/** Comparing digests tells nobody, by the time that it takes, how much of a token was right. */
+function digestOf(token: string | null): Buffer {
+  return createHash('sha256').update(JSON.stringify(token)).digest()
 }
 
 /** Room for clients that come again while their old connections are not yet known to be dead, and for some who are lost here. */

@@ -16,6 +16,7 @@ import { EdgeServer } from './edge-server.js'
 import type { Clock, RunObserver } from './observer.js'
 import { loadStrategy } from './strategy/own.js'
 import type { Strategy } from './strategy/strategy.js'
+import type { TokenRule } from './tokens/rule.js'
 
 export interface ServerSetup {
   readonly config: Config
@@ -29,7 +30,7 @@ export interface ServerSetup {
   /** The backend's first lanes, in each of which the top computes one micro-batch at a time. */
   readonly topLanes?: number
   readonly observer: RunObserver
-  readonly token: string | null
+  readonly token: TokenRule
   /** In place of the one that the config names. */
   readonly strategy?: Strategy
   /** Starts from this adapter in place of a fresh one. */
