@@ -99,7 +99,15 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
       const trustsConfigPaths = part !== null || isThisMachine(server)
       const choice = { client, ownFile, datasetFile: options.dataset ?? null, part, trustsConfigPaths }
       await participate({
-        ...{ client, link, backend, signal: context.signal, modelFolder: options.model ?? null, onDownload: downloadReport(context) },
+        ...{
+          client,
+          link,
+          backend,
+          signal: context.signal,
+          urgent: context.urgent,
+          modelFolder: options.model ?? null,
+          onDownload: downloadReport(context),
+        },
         async openRows(welcome, model) {
           const { data, report: rows } = await openData(welcome, model, choice, loadClientRows)
           tellRows(context, rows)

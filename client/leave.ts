@@ -1,5 +1,5 @@
 /**
- * @file Leaves a run early: when the step under way is made, or at once if none is.
+ * @file Leaves a run early: when the step under way is made, or at once if none is, or if there is no time for it.
  */
 import type { ClientLink } from '../shared/protocol/link.js'
 import type { TrainerEvent } from './trainer.js'
@@ -12,8 +12,11 @@ export class Leaver {
   constructor(
     private readonly link: ClientLink,
     private readonly signal: AbortSignal,
+    /** Comes later than `signal`, if it comes: the step is then given up. */
+    urgent?: AbortSignal,
   ) {
     signal.addEventListener('abort', () => this.leaveBetweenSteps(), { once: true })
+    urgent?.addEventListener('abort', () => this.leave(), { once: true })
     this.leaveBetweenSteps()
   }
 
@@ -45,7 +48,11 @@ export class Leaver {
   }
 
   private leaveBetweenSteps(): void {
-    if (this.isInStep || this.left || !this.signal.aborted) return
+    if (!this.isInStep && this.signal.aborted) this.leave()
+  }
+
+  private leave(): void {
+    if (this.left) return
     this.left = true
     // A turn later: the trainer reports the step that it has just told of.
     setTimeout(() => void this.link.close('the client was stopped by whoever runs it'), 0)

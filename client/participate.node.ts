@@ -29,6 +29,8 @@ export interface Participation {
   readonly onDownload?: (event: HubEvent) => void
   /** Makes it leave, after the step under way. */
   readonly signal: AbortSignal
+  /** Makes it leave at once. */
+  readonly urgent?: AbortSignal
   openRows(welcome: MessageOf<'welcome'>, model: ModelFolder): Promise<ClientData>
   onEvent(event: TrainerEvent): void
   /** Hears what each message cost. */
@@ -47,12 +49,13 @@ export async function participate({
   modelFolder,
   onDownload,
   signal,
+  urgent,
   openRows,
   onEvent,
   onTraffic,
   trace,
 }: Participation): Promise<void> {
-  const leaver = new Leaver(link, signal)
+  const leaver = new Leaver(link, signal, urgent)
   const found: { rowsError: UserError | null; moments: MomentsStore | null } = { rowsError: null, moments: null }
   try {
     await joinRun({

@@ -50,6 +50,9 @@ export class SmallDisk {
       const { bavail, bsize } = statfsSync(this.folder)
       const bytes = Buffer.alloc(Math.max(0, bavail * bsize - leavingBytes))
       for (let written = 0; written < bytes.length;) written += writeSync(filler, bytes, written)
+    } catch (error) {
+      // A process that writes there at the same time may have taken the last of it.
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error
     } finally {
       closeSync(filler)
     }

@@ -21,8 +21,10 @@ export interface CommandResult {
 /** What a command may use of the world around it. */
 export interface CommandContext {
   readonly format: 'text' | 'json'
-  /** Aborts at the first Ctrl-C, if the command says that it is `graceful`. It should then finish its step, save, and return as usual. */
+  /** Aborts at the first Ctrl-C, SIGTERM or SIGHUP, if the command says that it is `graceful`. It should then finish its step, save, and return as usual. */
   readonly signal: AbortSignal
+  /** Aborts some seconds after a SIGTERM or SIGHUP: it should now wait for nobody, but save what there is, and return. */
+  readonly urgent: AbortSignal
   /** Goes to stderr; quiet below warnings unless `CUTLAYER_LOG` says otherwise. */
   readonly log: Log
   /** Tells what has happened: as a JSON line on stdout for scripts, else as a plain line on stderr. */

@@ -1,7 +1,7 @@
 /**
  * @file Runs the command that a command line asks for, and ends the same way for all of them.
  *
- * Every ending is an exit code: 0, the three digits of a UserError, 130 after Ctrl-C, 100 for a bug. The process exits with its first digit
+ * Every ending is an exit code: 0, the three digits of a UserError, 130 after Ctrl-C, SIGTERM and SIGHUP, 100 for a bug. The process exits with its first digit
  * (130 stays). With `--format json` the last line on stdout is the envelope of terminal.node.ts, however it ended.
  */
 import { Command, CommanderError, Option } from 'commander'
@@ -9,13 +9,13 @@ import { UserError } from '../errors.js'
 import { lineLog } from '../log.node.js'
 import { usageError } from './bad-usage.node.js'
 import type { CommandContext, CommandDefinition } from './command.node.js'
-import { listenForInterrupt } from './interrupt.node.js'
+import { ENDING_LIMITS, listenForInterrupt, type EndingSignal } from './interrupt.node.js'
 import { exitCodeOf, exitStatusOf, type Failure, type Streams, Terminal } from './terminal.node.js'
 
 const INTERRUPTED: Failure = {
   code: 'INTERRUPTED',
   what: 'stopped before the end',
-  why: 'Ctrl-C was pressed, or the process was told to end',
+  why: 'Ctrl-C was pressed, the process was told to end, or its terminal was closed',
   fix: 'start it again when you like',
 }
 
@@ -146,7 +146,7 @@ async function runOne(
 ): Promise<number> {
   const interrupt = listenForInterrupt(
     definition.graceful,
-    () => terminal.event({ event: 'stopping' }, 'finishing the step; Ctrl-C again stops at once'),
+    (by) => terminal.event({ event: 'stopping', by: by ?? 'SIGINT' }, stoppingText(by)),
     () => {
       terminal.failure(INTERRUPTED, null)
       endNow(130)
@@ -156,6 +156,7 @@ async function runOne(
     const context: CommandContext = {
       format: terminal.format,
       signal: interrupt.signal,
+      urgent: interrupt.urgent,
       log: lineLog((line) => terminal.line(line), environment),
       event: (record, text) => terminal.event(record, text),
       stream: (text) => terminal.stream(text),
@@ -180,6 +181,11 @@ async function runOne(
   } finally {
     interrupt.release()
   }
+}
+
+function stoppingText(by: EndingSignal | null): string {
+  if (by === null) return 'finishing the step; Ctrl-C again stops at once'
+  return `${by}: finishing the step, if it ends within ${ENDING_LIMITS.urgentMs / 1000} s`
 }
 
 /** Says what went wrong. @returns the exit status */

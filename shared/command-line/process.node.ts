@@ -8,18 +8,23 @@ import type { Streams } from './terminal.node.js'
 
 /** A worker may be in the middle of a large matrix product; what takes longer hangs. */
 const CLOSE_LIMIT_MS = 10_000
+/** After SIGTERM or SIGHUP the process is gone within 10 s, whatever happens. */
+const END_LIMIT_MS = 9500
+const ENDING_SIGNALS = ['SIGTERM', 'SIGHUP'] as const
 
 export function runProcess(frame: Omit<Frame, 'version'>): void {
   const streams: Streams = { stdout: process.stdout, stderr: process.stderr, environment: process.env }
   const args = process.argv.slice(2)
-  // Whoever reads our output may stop early (`cutlayer inspect | head`): that is no error.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+  // Whoever reads our output may stop early (`cutlayer inspect | head`): that is no error. A terminal that is gone sends SIGHUP, too.
+  process.stdout.on('error', ({ code }: NodeJS.ErrnoException) => code === 'EIO' || process.exit(code === 'EPIPE' ? 0 : 1))
+  process.stderr.on('error', () => {})
   let isEnding = false
   const end = (status: number): void => {
     if (isEnding) return
     isEnding = true
-    // The ending was told: a Ctrl-C from now on can make it sooner, but not another one.
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(status))
+    // The ending was told: a signal from now on makes no other of it, and Ctrl-C a sooner one.
+    process.on('SIGINT', () => process.exit(status))
+    for (const signal of ENDING_SIGNALS) process.on(signal, () => {})
     void endProcess(status)
   }
   for (const origin of ['uncaughtException', 'unhandledRejection'] as const) {
@@ -28,6 +33,7 @@ export function runProcess(frame: Omit<Frame, 'version'>): void {
       if (!isEnding) end(reportBug(args, streams, error))
     })
   }
+  for (const signal of ENDING_SIGNALS) process.once(signal, () => setTimeout(endBySignal, END_LIMIT_MS).unref())
   void runCommandLine({ ...frame, version: packageVersion() }, args, streams, end).then(end)
 }
 
@@ -35,4 +41,16 @@ export function runProcess(frame: Omit<Frame, 'version'>): void {
 async function endProcess(status: number): Promise<void> {
   await closeBeforeExit(CLOSE_LIMIT_MS)
   process.stdout.write('', () => process.stderr.write('', () => process.exit(status)))
+}
+
+/**
+ * Ends the process by the signal that asks for it: at once, where `process.exit` would wait for a worker that is inside native code.
+ * What others do upon the exit (ending processes of ours, taking away secrets) is done first.
+ */
+function endBySignal(): void {
+  process.emit('exit', 143)
+  process.removeAllListeners('SIGTERM')
+  process.kill(process.pid, 'SIGTERM')
+  // The first process of a container cannot be ended so.
+  process.exit(143)
 }
