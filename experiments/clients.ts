@@ -4,7 +4,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { helloOf, joinRun, memoryMoments } from '../client/join.js'
 import { linkLimits } from '../server/door.js'
-import type { HostedRun } from '../server/host.js'
+import { whenAborted, type HostedRun } from '../server/host.js'
 import { isOwnModule } from '../shared/config/own-path.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { ERROR_CODES, UserError, type ErrorCode } from '../shared/errors.js'
@@ -17,14 +17,16 @@ import { spawnProgram } from './own-program.js'
 
 /** How long a client may take to end its step. */
 const KILL_AFTER_MS = 10_000
+/** Where there is no time for that: how long it may take to end at all. */
+const KILL_URGENTLY_MS = 500
 
 export interface RunningClients {
   /** Rejects with the first error that keeps a client from training; resolves when all have ended well. */
   readonly ended: Promise<void>
   /** Resolves when all have ended, well or not. */
   readonly settled: Promise<unknown>
-  /** Ends what still runs, and waits for it. */
-  stop(): Promise<void>
+  /** Ends what still runs, and waits for it; not for long, once the signal aborts. */
+  stop(urgent?: AbortSignal): Promise<void>
 }
 
 export interface ClientSetup {
@@ -100,12 +102,13 @@ export function clientProcesses({ config, hosted, threads, url, tokenFile, trace
   return {
     ended,
     settled,
-    async stop() {
+    async stop(urgent) {
       for (const { child } of children) child.kill('SIGTERM')
       // One that hangs, or was stopped itself, hears nothing else.
-      const patience = setTimeout(kill, KILL_AFTER_MS)
+      const timers = [setTimeout(kill, KILL_AFTER_MS)]
+      void whenAborted(urgent).then(() => timers.push(setTimeout(kill, KILL_URGENTLY_MS).unref()))
       await settled
-      clearTimeout(patience)
+      timers.forEach(clearTimeout)
       process.off('exit', kill)
     },
   }

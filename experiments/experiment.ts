@@ -34,6 +34,8 @@ export interface ExperimentOptions {
   readonly onDownload?: (event: HubEvent) => void
   /** Ends the run after the step under way; what was trained stays. */
   readonly signal?: AbortSignal
+  /** Ends it at once, if the step takes too long. */
+  readonly urgent?: AbortSignal
   /** Told once the run's folder exists. */
   readonly onStart?: (hosted: HostedRun) => void
   /** Of a run that is one of several, see seeds/series.ts. */
@@ -48,7 +50,7 @@ export interface ExperimentOptions {
  *   if it comes before there is a folder.
  */
 export async function runExperiment(config: Config, options: ExperimentOptions = {}): Promise<RunResult> {
-  const { argv = [], watcher = {}, onDownload, signal, onStart, group, trace } = options
+  const { argv = [], watcher = {}, onDownload, signal, urgent, onStart, group, trace } = options
   refuseStrangers(config)
   const cores = availableParallelism()
   const inMemory = config.transport.kind === 'memory'
@@ -74,8 +76,8 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
     signal?.aborted
       ? hosted.started.server.stop('the run was interrupted')
       : inMemory
-        ? overMemory({ config, hosted, threads, trace }, signal)
-        : overSockets({ config, hosted, threads, trace }, token!, signal),
+        ? overMemory({ config, hosted, threads, trace }, { signal, urgent })
+        : overSockets({ config, hosted, threads, trace }, token!, { signal, urgent }),
   )
   return runResult(hosted)
 }
@@ -87,11 +89,17 @@ interface Setup {
   readonly trace: TraceFile | undefined
 }
 
-async function overMemory(setup: Setup, signal: AbortSignal | undefined): Promise<void> {
-  await untilFinished(setup, memoryClients(setup), signal)
+/** What ends a run before its time. */
+interface Stops {
+  readonly signal: AbortSignal | undefined
+  readonly urgent: AbortSignal | undefined
 }
 
-async function overSockets(setup: Setup, token: string, signal: AbortSignal | undefined): Promise<void> {
+async function overMemory(setup: Setup, stops: Stops): Promise<void> {
+  await untilFinished(setup, memoryClients(setup), stops)
+}
+
+async function overSockets(setup: Setup, token: string, stops: Stops): Promise<void> {
   const { hosted } = setup
   let secret: string | null = null
   const forget = (): void => {
@@ -114,7 +122,7 @@ async function overSockets(setup: Setup, token: string, signal: AbortSignal | un
       onConnection,
     })
     try {
-      await untilFinished(setup, clientProcesses({ ...setup, url: listening.url, tokenFile }), signal)
+      await untilFinished(setup, clientProcesses({ ...setup, url: listening.url, tokenFile }), stops)
     } finally {
       await listening.close('the run is over')
     }
@@ -137,7 +145,7 @@ function refuseTemporary(cause: Error): never {
 }
 
 /** Waits for the server; a client that fails before training begins ends the run with its error, and so does the first to fail if all do. */
-async function untilFinished({ hosted }: Setup, clients: RunningClients, signal: AbortSignal | undefined): Promise<void> {
+async function untilFinished({ hosted }: Setup, clients: RunningClients, { signal, urgent }: Stops): Promise<void> {
   const { server } = hosted.started
   const failed = new Promise<never>((_, reject) => {
     clients.ended.catch(async (error: Error) => {
@@ -152,10 +160,10 @@ async function untilFinished({ hosted }: Setup, clients: RunningClients, signal:
       // Without clients no step is ever made.
       return clients.settled
     })
-    await Promise.race([server.finished, failed, stopped])
+    await Promise.race([server.finished, failed, stopped, whenAborted(urgent)])
     if (!signal?.aborted) await Promise.race([clients.settled, whenAborted(signal), setTimeout(PATIENCE_MS, null, { ref: false })])
   } finally {
     await server.stop(signal?.aborted ? 'the run was interrupted' : 'the run is over')
-    await clients.stop()
+    await clients.stop(urgent)
   }
 }

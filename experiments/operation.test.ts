@@ -151,7 +151,7 @@ describe('a server that waits for its clients', () => {
   })
 })
 
-test('a server is not ready before its model is there, nor once the run is over', async () => {
+test('a server is not ready before its model is there, nor when it is stopped, nor once the run is over', async () => {
   const endpoints = new Endpoints()
   const http = createServer(endpoints.handler).listen(0, '127.0.0.1')
   await once(http, 'listening')
@@ -162,7 +162,13 @@ test('a server is not ready before its model is there, nor once the run is over'
   endpoints.observer.activity({ doing: 'preparing', round: 0, clients: [] })
   expect(await ready()).toEqual([503, { status: 'starting', doing: 'preparing' }])
   const clients = { loading: 0, waiting: 0, training: 0, evaluating: 0, gone: 0 }
-  endpoints.opened(() => ({ round: 5, doing: null, clients, queueLength: 0, inflightBytes: 0 }))
+  let doing: 'training' | null = 'training'
+  const stop = new AbortController()
+  endpoints.opened(() => ({ round: 5, doing, clients, queueLength: 0, inflightBytes: 0 }), stop.signal)
+  expect(await ready()).toEqual([200, { status: 'ready', round: 5, doing: 'training' }])
+  stop.abort()
+  expect(await ready()).toEqual([503, { status: 'stopping', round: 5, doing: 'training' }])
+  doing = null
   expect(await ready()).toEqual([503, { status: 'over', round: 5 }])
   http.close()
 })

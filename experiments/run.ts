@@ -52,6 +52,7 @@ async function runOne(context: CommandContext, config: Config, argv: readonly st
       watcher: reporter,
       onDownload: (event) => reporter.download(event),
       signal: context.signal,
+      urgent: context.urgent,
       onStart(hosted) {
         hasStarted = true
         reporter.start(hosted)

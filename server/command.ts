@@ -10,8 +10,15 @@ import { whatLeaves } from '../shared/what-leaves.js'
 import { isLoopback } from './hosts.js'
 import { RunReporter } from './reporter.js'
 import { runResult, runSummary } from './run-summary.js'
-import { serveRun } from './serve.js'
+import { openings, serveRun } from './serve.js'
 import { commands as tokenCommands } from './tokens/command.js'
+
+const NAMES = 'names of hosts, separated by commas, such as edge.example,edge'
+
+const NamesFlag = z
+  .string(NAMES)
+  .regex(/^[a-z0-9._-]+(,[a-z0-9._-]+)*$/i, NAMES)
+  .transform((text) => text.split(','))
 
 const serverCommand = defineCommand({
   usage: 'server <config> [overrides...]',
@@ -20,23 +27,25 @@ const serverCommand = defineCommand({
   flags: {
     '--host <address>': 'address to listen on (default 127.0.0.1)',
     '--port <n>': 'port to listen on (default 7700; 0: any free one)',
-    '--insecure': 'allow an address that other machines reach, although the connection is not encrypted',
+    '--insecure': 'allow an address that other machines reach without transport.tls, without transport.token_file, or both',
+    '--names <names>': 'names by which the server is asked, such as edge.example,edge; the first is for the line that clients need',
   },
   options: z.object({
     host: z.string().default('127.0.0.1'),
     port: integerFlag(0, 65535).default(7700),
     insecure: z.boolean().default(false),
+    names: NamesFlag.optional(),
   }),
   graceful: true,
-  async run(context, [path, ...overrides], { host, port, insecure }) {
+  async run(context, [path, ...overrides], { host, port, insecure, names }) {
     const config = await loadConfig(path, overrides)
     const reporter = new RunReporter(context, config)
     if (!isLoopback(host) && insecure)
-      context.warn(`anybody who reaches ${host} can read the traffic${config.transport.token_file === null ? ' and join' : ''}`)
+      for (const { danger } of openings(config)) context.warn(`other machines reach ${host}, and ${danger}`)
     context.event({ event: 'notice', text: whatLeaves(config) }, whatLeaves(config))
     try {
       const { url, hosted, conclude } = await serveRun({
-        ...{ config, host, port, insecure, watcher: reporter, signal: context.signal },
+        ...{ config, host, port, insecure, names, watcher: reporter, signal: context.signal, urgent: context.urgent },
         argv: ['server', path, ...overrides],
         onDownload: (event) => reporter.download(event),
       })

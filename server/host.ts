@@ -165,9 +165,10 @@ export async function hostRun({
         // What the user's own code threw, with its stack.
         if (error?.code === 'BAD_STRATEGY') log.error({ ...error.report(), cause: stackOf(error.cause) }, 'the strategy failed')
         try {
+          // First, because an engine in the middle of a large product may not come to rest in time.
+          await recorder.finish(status, startedAt, error)
           await started.dispose()
           await backend.dispose()
-          await recorder.finish(status, startedAt, error)
         } finally {
           closeFiles()
         }

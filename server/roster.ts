@@ -130,15 +130,18 @@ export interface Farewell {
   readonly reason: string
   readonly message: ServerMessage
   readonly error: UserError | null
+  /** Whether somebody waits for the end. */
+  readonly isHurried?: boolean
 }
 
 /** How long the end of a run waits for a client whose connection is broken just then. */
 const FAREWELL_MS = 5000
+const HURRIED_FAREWELL_MS = 2000
 
 /** Sends the last message of a link, and closes it once the other end holds it, or is gone for too long to wait. */
-export async function farewell(link: ServerLink, { reason, message, error }: Farewell): Promise<void> {
+export async function farewell(link: ServerLink, { reason, message, error, isHurried = false }: Farewell): Promise<void> {
   let impatience: NodeJS.Timeout | undefined
-  const patience = new Promise<void>((resolve) => (impatience = setTimeout(resolve, FAREWELL_MS)))
+  const patience = new Promise<void>((resolve) => (impatience = setTimeout(resolve, isHurried ? HURRIED_FAREWELL_MS : FAREWELL_MS)))
   await Promise.race([link.send(message).catch(() => {}), patience]) // it may be gone already
   clearTimeout(impatience)
   await link.close(reason, error ?? undefined)

@@ -51,6 +51,8 @@ export interface RunEnd {
   readonly message: ServerMessage
   /** Of a run that failed. */
   readonly error: UserError | null
+  /** Whether somebody waits for the end. */
+  readonly isHurried?: boolean
 }
 
 export class RoundRunner {
@@ -126,7 +128,10 @@ export class RoundRunner {
 
   /** Ends the run at once, with the last finished round's adapter. Again, or after the end: waits for what is under way. */
   stop(reason: string): Promise<void> {
-    return this.close({ reason, message: { type: 'finish', reason: reason.slice(0, 1024) }, error: null }, () => this.settle.resolve())
+    // Who asked for it has no time to wait for clients whose connection is broken.
+    const isHurried = this.stopReason !== null
+    const message = { type: 'finish' as const, reason: reason.slice(0, 1024) }
+    return this.close({ reason, message, error: null, isHurried }, () => this.settle.resolve())
   }
 
   /** Ends the run with an error, which clients are told and `finished` rejects with. */

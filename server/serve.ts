@@ -11,6 +11,7 @@ import { doorOf, linkLimits } from './door.js'
 import { serverShare } from './engine-share.js'
 import { concludeRun, hostRun, whenAborted, type HostedRun } from './host.js'
 import { isLoopback } from './hosts.js'
+import { WatchedCertificate } from './certificate.js'
 import { bothObservers, type RunObserver } from './observer.js'
 import { Endpoints } from './operation/endpoints.js'
 import { listen, type ListenOptions } from './socket.js'
@@ -21,16 +22,20 @@ export interface ServeOptions {
   readonly config: Config
   /** The command line, for metadata.json. */
   readonly argv: readonly string[]
-  /** Address to listen on; one that other machines reach needs `insecure`. */
+  /** Address to listen on; one that other machines reach needs `transport.tls` and `transport.token_file`, or `insecure`. */
   readonly host: string
   /** 0: any free one. */
   readonly port: number
   readonly insecure: boolean
+  /** Names by which the server is asked, beside that of its host and those of its certificate. */
+  readonly names?: readonly string[] | undefined
   readonly watcher: RunObserver
   /** Hears of a hub model's download. */
   readonly onDownload?: ((event: HubEvent) => void) | undefined
   /** Ends the run after the step under way. */
   readonly signal: AbortSignal
+  /** Ends it at once, if the step takes too long. */
+  readonly urgent?: AbortSignal | undefined
 }
 
 export interface ServedRun {
@@ -43,10 +48,22 @@ export interface ServedRun {
 
 /**
  * Listens, opens the model and makes the run's folder. Clients may join from then on.
- * @throws UserError INSECURE_BIND, BAD_ARGUMENT for a token file, PORT_IN_USE, and what `hostRun` throws.
+ * @throws UserError INSECURE_BIND, CERTIFICATE_UNUSABLE, BAD_ARGUMENT for a token file, PORT_IN_USE, and what `hostRun` throws.
  */
-export async function serveRun({ config, argv, host, port, insecure, watcher, onDownload, signal }: ServeOptions): Promise<ServedRun> {
-  if (!isLoopback(host) && !insecure) throw openToOthers(host)
+export async function serveRun({
+  config,
+  argv,
+  host,
+  port,
+  insecure,
+  names,
+  watcher,
+  onDownload,
+  signal,
+  urgent,
+}: ServeOptions): Promise<ServedRun> {
+  if (!insecure) refuseOpen(host, config)
+  const certificate = config.transport.tls && new WatchedCertificate(config.transport.tls)
   const token = config.transport.token_file === null ? null : await openTokens(config.transport.token_file)
   // The port comes first, so that one in use leaves no empty run behind. Clients that are early wait.
   const early: ServerLink[] = []
@@ -57,6 +74,8 @@ export async function serveRun({ config, argv, host, port, insecure, watcher, on
   const listening = await listen({
     host,
     port,
+    names,
+    certificate: certificate?.first,
     clients: clientCount(config),
     limits: linkLimits(config),
     screen: (...asked) => screen(...asked),
@@ -64,7 +83,10 @@ export async function serveRun({ config, argv, host, port, insecure, watcher, on
     onConnection: (...change) => onConnection(...change),
     httpHandler: endpoints.handler,
   })
-  const close = (): void => (token instanceof WatchedTokens ? token.close() : undefined)
+  const close = (): void => {
+    if (token instanceof WatchedTokens) token.close()
+    certificate?.close()
+  }
   const reason = (): string => (signal.aborted ? 'the server was stopped' : 'the run is over')
   try {
     const threads = config.model.threads ?? availableParallelism()
@@ -76,7 +98,11 @@ export async function serveRun({ config, argv, host, port, insecure, watcher, on
     ;({ attach, screen, onConnection } = doorOf(hosted))
     early.forEach(attach)
     const { server } = hosted.started
-    endpoints.opened(() => server.load)
+    endpoints.opened(() => server.load, signal)
+    certificate?.watch(
+      (renewed) => listening.renew(renewed),
+      (error) => server.warn(`${error.message}; the certificate before it stays in use`),
+    )
     if (token instanceof WatchedTokens)
       token.watch(
         () => server.recheckTokens(),
@@ -90,7 +116,7 @@ export async function serveRun({ config, argv, host, port, insecure, watcher, on
           await concludeRun(hosted, signal, async () => {
             try {
               void whenAborted(signal).then(() => server.stopAfterStep(reason()))
-              await server.finished
+              await Promise.race([server.finished, whenAborted(urgent)])
             } finally {
               await server.stop(reason())
             }
@@ -108,11 +134,26 @@ export async function serveRun({ config, argv, host, port, insecure, watcher, on
   }
 }
 
-function openToOthers(host: string): UserError {
-  return new UserError({
+/** What strangers could do at an address that other machines reach, and which key keeps them from it. */
+export function openings({ transport }: Config): { readonly danger: string; readonly key: string }[] {
+  return [
+    ...(transport.tls
+      ? []
+      : [{ danger: 'the connection is not encrypted, so whoever is on the way can read and change the traffic', key: 'transport.tls' }]),
+    ...(transport.token_file === null
+      ? [{ danger: 'no token is asked for, so whoever reaches the server can join', key: 'transport.token_file' }]
+      : []),
+  ]
+}
+
+/** @throws UserError INSECURE_BIND if other machines reach the address and something is open. */
+function refuseOpen(host: string, config: Config): void {
+  const open = openings(config)
+  if (isLoopback(host) || open.length === 0) return
+  throw new UserError({
     code: 'INSECURE_BIND',
-    what: `the server does not listen on ${host}`,
-    why: 'other machines could reach it, and the connection is not encrypted',
-    fix: 'listen on 127.0.0.1 and forward the port through ssh, or add --insecure on a network that you trust',
+    what: `the server does not listen on ${host}, which other machines reach`,
+    why: open.map(({ danger }) => danger).join('; and '),
+    fix: `set ${open.map(({ key }) => key).join(' and ')} in the config; or listen on 127.0.0.1 and forward the port through ssh; or add --insecure on a network that you trust`,
   })
 }

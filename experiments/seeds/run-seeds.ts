@@ -14,6 +14,7 @@ export async function runSeeds(context: CommandContext, configs: readonly Config
     const result = await runSeries(configs, {
       argv,
       signal: context.signal,
+      urgent: context.urgent,
       watch(config, index) {
         const { seed } = config.train
         const text = context.paint('bold', `seed ${seed} (${index + 1} of ${configs.length})`)

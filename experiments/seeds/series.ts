@@ -45,7 +45,7 @@ export interface SeriesResult {
   readonly seeds: { readonly complete: number } & Spread<SeedMeasure>
 }
 
-export interface SeriesOptions extends Pick<ExperimentOptions, 'argv' | 'signal'> {
+export interface SeriesOptions extends Pick<ExperimentOptions, 'argv' | 'signal' | 'urgent'> {
   /** Called before each run, for what is to watch it. */
   readonly watch?: (config: Config, index: number) => Pick<ExperimentOptions, 'watcher' | 'onStart'>
   /** Called after each run. */
@@ -59,7 +59,7 @@ export interface SeriesOptions extends Pick<ExperimentOptions, 'argv' | 'signal'
  * @throws UserError what kept the first run from starting: it would keep all others too. The signal's reason if it came before any run.
  */
 export async function runSeries(configs: readonly Config[], options: SeriesOptions = {}): Promise<SeriesResult> {
-  const { argv = [], signal, watch, onRun } = options
+  const { argv = [], signal, urgent, watch, onRun } = options
   const group = `seeds-${randomBytes(3).toString('hex')}`
   const seeds = configs.map(({ train }) => train.seed)
   const runs: SeedRun[] = []
@@ -74,6 +74,7 @@ export async function runSeries(configs: readonly Config[], options: SeriesOptio
         group: { id: group, seeds, index },
         // One of its own: what waits for it goes with the run.
         ...(signal ? { signal: AbortSignal.any([signal]) } : {}),
+        ...(urgent ? { urgent } : {}),
         ...watching,
         onStart(started) {
           hosted = started

@@ -26,6 +26,7 @@ export const sweepCommand = defineCommand({
       const runs = await runSweep(plan, {
         argv: ['sweep', path!, ...overrides],
         signal: context.signal,
+        urgent: context.urgent,
         watch(setting, config, index) {
           const { seed } = config.train
           context.event(

@@ -12,7 +12,7 @@ import { findRun, listRuns, readRun, type Run } from '../runs.js'
 import { sweepRunOf, type SweepRun } from './outcome.js'
 import type { SweepPlan } from './plan.js'
 
-export interface SweepOptions extends Pick<ExperimentOptions, 'argv' | 'signal'> {
+export interface SweepOptions extends Pick<ExperimentOptions, 'argv' | 'signal' | 'urgent'> {
   /** Called before each run that is made, for what is to watch it. */
   readonly watch?: (setting: string, config: Config, index: number) => Pick<ExperimentOptions, 'watcher' | 'onStart'>
   /** Called after each run, also for one that was there already. */
@@ -26,7 +26,7 @@ export interface SweepOptions extends Pick<ExperimentOptions, 'argv' | 'signal'>
  * @throws UserError what kept the first run from starting; the signal's reason if it came before any run
  */
 export async function runSweep({ settings }: SweepPlan, options: SweepOptions = {}): Promise<SweepRun[]> {
-  const { argv = [], signal, watch, onRun } = options
+  const { argv = [], signal, urgent, watch, onRun } = options
   const seeds = settings[0]?.configs.length ?? 0
   const order = Array.from({ length: seeds }, (_, seed) => settings.map(({ name, configs }) => ({ name, config: configs[seed]! }))).flat()
   const runs: SweepRun[] = []
@@ -40,6 +40,7 @@ export async function runSweep({ settings }: SweepPlan, options: SweepOptions = 
         argv,
         // One of its own: what waits for it goes with the run.
         ...(signal ? { signal: AbortSignal.any([signal]) } : {}),
+        ...(urgent ? { urgent } : {}),
         ...watch?.(name, config, index),
       })
       if (run === null) break

@@ -17,6 +17,7 @@ export class Endpoints {
   readonly observer: RunObserver
   private readonly metrics = new RunMetrics()
   private look: (() => ServerLoad) | null = null
+  private stop: AbortSignal | null = null
   /** What it does before that. */
   private preparation: Activity['doing'] = 'opening'
 
@@ -24,9 +25,10 @@ export class Endpoints {
     this.observer = bothObservers(this.metrics.observer, fullObserver({ activity: ({ doing }) => void (this.preparation = doing) }))
   }
 
-  /** The server is up: clients may join, and this tells how it is. */
-  opened(look: () => ServerLoad): void {
+  /** The server is up: clients may join, and this tells how it is. Once the signal aborts, none should come any more. */
+  opened(look: () => ServerLoad, stop: AbortSignal): void {
     this.look = look
+    this.stop = stop
   }
 
   /** For the HTTP server. */
@@ -47,7 +49,8 @@ export class Endpoints {
     if (path === '/healthz') return json(200, { status: 'ok' })
     if (!load) return json(503, { status: 'starting', doing: this.preparation })
     const { round, doing } = load
-    return doing === null ? json(503, { status: 'over', round }) : json(200, { status: 'ready', round, doing })
+    if (doing === null) return json(503, { status: 'over', round })
+    return this.stop?.aborted ? json(503, { status: 'stopping', round, doing }) : json(200, { status: 'ready', round, doing })
   }
 }
 
