@@ -97,7 +97,8 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     reconnect_s: 'Seconds that a client may be silent before it is lost.',
     step_deadline_s: 'Seconds that a step waits for its clients; null: no limit.',
     round_deadline_s: 'Seconds that a round may take; null: no limit.',
-    on_client_loss: 'What a round does that lost a client.',
+    on_client_loss:
+      'What a round does that lost a client: it goes on without it (continue), or starts again with it once it is back (restart_round), and the run fails if it stays away for reconnect_s. A run with restart_round has the numbers of one in which nobody was lost.',
   },
   privacy: {},
   transport: {
@@ -109,8 +110,9 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     max_chunk_bytes: 'Larger messages go in chunks of this size.',
     max_inflight_bytes:
       'The largest message, and how much of the activations of all clients together, as float32, the server has at a time: the rest waits at the clients.',
-    tls: 'Nothing yet.',
-    token_file: 'A file with the token that a client must show.',
+    tls: 'PEM files of the certificate and private key of `cutlayer server`: {cert, key}; null: connections are not encrypted. `run` has no use for it: it talks to its own clients on this machine.',
+    token_file:
+      'A file with the token that all clients must show, or one of `cutlayer token create`, by which each has its own. `run` gives its clients a token of its own.',
   },
   output: {
     output_dir: 'The folder of runs.',

@@ -7,10 +7,11 @@ import type { NamedTensors } from '../shared/tensor.js'
 
 /** What takes the time now. */
 export interface Activity {
-  readonly doing: 'opening' | 'checking' | 'preparing' | 'compiling' | 'gathering' | 'training' | 'collecting' | 'merging' | 'evaluating'
+  readonly doing:
+    'opening' | 'checking' | 'preparing' | 'compiling' | 'gathering' | 'awaiting' | 'training' | 'collecting' | 'merging' | 'evaluating'
   /** 0 before training. */
   readonly round: number
-  /** Whom it waits for, in id order: who joined and loads its model (gathering), owes an adapter (collecting), or evaluates. */
+  /** Whom it waits for, in id order: who joined and loads its model (gathering), is to come back (awaiting), owes an adapter (collecting), or evaluates. */
   readonly clients: readonly string[]
 }
 

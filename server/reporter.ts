@@ -19,6 +19,7 @@ const SHOWN: Readonly<Record<string, (event: RunEvent) => string>> = {
   deadline: ({ client, round, step }) =>
     `${client} missed the deadline of ${typeof step === 'number' ? `round ${round}, step ${step}` : `the evaluation of round ${round}`}`,
   codecs: ({ client, round, reason }) => `${client} from round ${round}: ${reason}`,
+  restart: ({ round, attempt, reason }) => `round ${round} starts again, as attempt ${String(attempt)}: ${reason}`,
   missing: ({ client, round, reason }) => `round ${round} ended without ${client}: ${reason}`,
 }
 
@@ -29,6 +30,7 @@ const DOING: Readonly<Record<Exclude<Activity['doing'], 'training'>, (clients: s
   preparing: () => 'preparing the weights',
   compiling: () => "compiling the server's blocks",
   gathering: (clients) => (clients === '' ? 'waiting for clients to join' : `waiting for ${clients} to load model and rows`),
+  awaiting: (clients) => `waiting for ${clients} to come back`,
   collecting: (clients) => `waiting for the adapter of ${clients}`,
   merging: () => 'merging adapters',
   evaluating: (clients, round) => `evaluating${round === 0 ? ' before training' : ''}: waiting for ${clients}`,

@@ -1,17 +1,7 @@
 /**
  * @file The start of a round: who is still waited for, how long, and what its clients are to make.
  */
-import { readyClients } from './round-queries.js'
-import type {
-  ClientId,
-  EvaluatingPhase,
-  GatheringPhase,
-  Participant,
-  RoundSettings,
-  RoundState,
-  TrainingPhase,
-  Transition,
-} from './round-state.js'
+import type { ClientId, Participant, RoundSettings, RoundState, TrainingPhase, Transition } from './round-state.js'
 import { openSteps, stepsOf } from './round-steps.js'
 
 const FRESH: Omit<Participant, 'steps'> = {
@@ -24,14 +14,6 @@ const FRESH: Omit<Participant, 'steps'> = {
   dropped: 0,
   state: 'working',
   reason: null,
-}
-
-/** Who is waited for by name and is not ready: of the attempt before, of all that are awaited, or of those who evaluate. */
-export function missingClients(state: RoundState, phase: GatheringPhase | EvaluatingPhase): ClientId[] {
-  const wanted = phase.kind === 'evaluating' ? phase.waiting : (phase.selected ?? state.awaited)
-  if (wanted.length === 0) return []
-  const ready = new Set(readyClients(state))
-  return wanted.filter((client) => !ready.has(client))
 }
 
 /** From now on clients that are away have `reconnect_s`, whoever was waited for before. */

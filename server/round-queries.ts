@@ -4,7 +4,16 @@
 import type { Activity } from './observer.js'
 import { unreachable } from '../shared/errors.js'
 import { compareCodeUnits } from '../shared/compare.js'
-import type { ClientId, Member, Participant, RoundSettings, RoundState, TrainingPhase } from './round-state.js'
+import type {
+  ClientId,
+  EvaluatingPhase,
+  GatheringPhase,
+  Member,
+  Participant,
+  RoundSettings,
+  RoundState,
+  TrainingPhase,
+} from './round-state.js'
 import { owesMicroBatch, owesStep, turn } from './round-steps.js'
 
 interface InRound {
@@ -29,6 +38,14 @@ export function readyCount({ members }: RoundState): number {
 }
 
 const isReady = ({ present, counts }: Member): boolean => present && counts !== null
+
+/** Who is waited for by name and is not ready: of the attempt before, of all that are awaited, or of those who evaluate. */
+export function missingClients(state: RoundState, phase: GatheringPhase | EvaluatingPhase): ClientId[] {
+  const wanted = phase.kind === 'evaluating' ? phase.waiting : (phase.selected ?? state.awaited)
+  if (wanted.length === 0) return []
+  const ready = new Set(readyClients(state))
+  return wanted.filter((client) => !ready.has(client))
+}
 
 /** Whether something names the round that is under way. */
 export function isCurrent(state: RoundState, event: { readonly round: number; readonly attempt: number }): boolean {
@@ -83,18 +100,22 @@ export function stepsOfClient({ localSteps, localEpochs, rowsPerStep }: RoundSet
 }
 
 /** What the run waits for; null when it is over. */
-export function activityOf(settings: RoundSettings, { phase, members, round }: RoundState): Activity | null {
+export function activityOf(settings: RoundSettings, state: RoundState): Activity | null {
+  const { phase, members, round } = state
   const doing = (what: Activity['doing'], clients: readonly ClientId[] = []): Activity => ({
     doing: what,
     round,
     clients: [...clients].sort(compareCodeUnits),
   })
   switch (phase.kind) {
-    case 'gathering':
+    case 'gathering': {
+      const away = missingClients(state, phase).filter((client) => !members.get(client)?.present)
+      if (away.length > 0) return doing('awaiting', away)
       return doing(
         'gathering',
         [...members].filter(([, { present, counts }]) => present && counts === null).map(([id]) => id),
       )
+    }
     case 'training': {
       const working = [...phase.participants].filter(([, { state }]) => state === 'working')
       const owing = working.filter(([, participant]) => owesAdapter(settings, participant)).map(([id]) => id)

@@ -5,8 +5,17 @@
  */
 import { compareCodeUnits } from '../shared/compare.js'
 import { awayTooLong, badSelection, notEnding, tooFewLeft, tooFewReplies } from './round-failures.js'
-import { isChoiceOf, leastClients, missingClients, startRound, startWait } from './round-gather.js'
-import { droppedTooOften, isCurrent, owesAdapter, readyClients, readyCount, reasonsMissing, stepsOfClient } from './round-queries.js'
+import { isChoiceOf, leastClients, startRound, startWait } from './round-gather.js'
+import {
+  droppedTooOften,
+  isCurrent,
+  missingClients,
+  owesAdapter,
+  readyClients,
+  readyCount,
+  reasonsMissing,
+  stepsOfClient,
+} from './round-queries.js'
 import type {
   ClientId,
   GatheringPhase,

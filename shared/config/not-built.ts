@@ -31,13 +31,7 @@ export const NOT_BUILT: readonly Planned[] = [
   { key: 'split.tail_layers', asksForIt: (value) => typeof value === 'number' && value > 0, instead: '0' },
   { key: 'lora.init_lora_weights', asksForIt: oneOf(false, 'eva', 'olora', 'pissa', 'loftq', 'orthogonal'), instead: 'true or gaussian' },
   { key: 'federation.strategy', asksForIt: oneOf(...STRATEGIES), instead: 'fedavg, or a file of your own such as ./my-strategy.js' },
-  { key: 'federation.on_client_loss', asksForIt: oneOf('restart_round'), instead: 'continue' },
   { key: 'privacy', asksForIt: isFilled, instead: 'no key at all' },
-  {
-    key: 'transport.tls',
-    asksForIt: (value) => value !== null && value !== undefined,
-    instead: 'no value, and a tunnel or proxy that adds TLS where you need it',
-  },
   {
     key: 'output.save_total_limit',
     asksForIt: (value) => typeof value === 'number' && value !== 2,
