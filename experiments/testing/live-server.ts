@@ -3,6 +3,7 @@
  */
 import type { ClientData } from '../../client/data.js'
 import { helloOf, joinRun, memoryMoments } from '../../client/join.js'
+import type { MomentsStore } from '../../client/round.js'
 import type { TrainerEvent } from '../../client/trainer.js'
 import type { EdgeServer } from '../../server/edge-server.js'
 import { silentObserver, type Clock, type RunObserver } from '../../server/observer.js'
@@ -32,6 +33,8 @@ export interface JoinOptions {
   readonly backend?: Backend
   readonly data?: (client: string, config: ClientConfig) => ClientData
   readonly onEvent?: (event: TrainerEvent) => void
+  /** What it has kept. [nothing] */
+  readonly moments?: MomentsStore
   /** Before the server's end is handed over. */
   readonly onPair?: (pair: MemoryLinkPair) => void
 }
@@ -90,6 +93,7 @@ export class LiveServer {
           ),
         traffic: (lines) => observer?.traffic?.(lines),
         adapter: (...told) => observer?.adapter?.(...told),
+        activity: (activity) => observer?.activity?.(activity),
       },
     })
     return new LiveServer(options, started.server, () => started.dispose(), record)
@@ -108,7 +112,10 @@ export class LiveServer {
     })
   }
 
-  join(index: number, { token = null, secret, backend = this.options.backend, data, onEvent, onPair }: JoinOptions = {}): LiveClient {
+  join(
+    index: number,
+    { token = null, secret, backend = this.options.backend, data, onEvent, moments, onPair }: JoinOptions = {},
+  ): LiveClient {
     const client = `client-${index}`
     const shown = { token, secret: secret ?? `the secret of ${client}` }
     const pair = memoryLinkPair({ hello: helloOf({ client, ...shown, part: null, ownData: true, engine: backend.name, software: 'test' }) })
@@ -122,7 +129,7 @@ export class LiveServer {
       lane: 0,
       openModel: async () => model,
       openData: async ({ config }) => (data ?? smallData(index + 1)[index])(client, config),
-      moments: memoryMoments(),
+      moments: moments ?? memoryMoments(),
       ...(onEvent ? { onEvent } : {}),
     }).then(
       () => null,
