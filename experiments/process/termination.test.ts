@@ -95,7 +95,7 @@ test.concurrent('a client ends although its server is stopped in the middle of a
   expect(await ada.ended).toMatchObject({ status: 130, envelope: { exit_code: 130, data: { client: 'ada', finished: null } } })
 })
 
-test.concurrent.skipIf(!hasTerminals)('a run whose terminal is closed ends in good order', async () => {
+test.skipIf(!hasTerminals).concurrent('a run whose terminal is closed ends in good order', async () => {
   const { name, outputDir } = await endless('memory')
   const command = `'${process.execPath}' '${join(packageRoot(), 'dist', 'cli.js')}' run ${name}`
   // Whoever holds the fourth stream of the run is the run.

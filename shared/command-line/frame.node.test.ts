@@ -272,6 +272,36 @@ describe('on a terminal', () => {
     })
   })
 
+  test('lines on stderr are JSON if the environment wants them so, and nothing is drawn', async () => {
+    const environment = { CUTLAYER_LOG_FORMAT: 'json' }
+    const jsonLines = (text: string): unknown[] =>
+      text
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as unknown)
+    const counted = await type(paintAndCount, ['count'], environment, true)
+    expect(counted.stdout).toContain('done')
+    expect(jsonLines(counted.stderr)).toEqual([
+      { level: 'warn', time: expect.stringMatching(/Z$/) as string, id: 'client-0', token: '[Redacted]', msg: 'client lost' },
+    ])
+    const greeted = await type(greet, ['greet', 'ada'], environment)
+    expect(jsonLines(greeted.stderr)).toMatchObject([
+      { level: 'info', event: 'greeting', names: ['ada'], msg: 'greeting 1' },
+      { level: 'warn', event: 'warning', msg: 'warning: be polite' },
+    ])
+    const quiet = await type(greet, ['greet', 'ada'], { ...environment, CUTLAYER_LOG: 'error' })
+    expect(quiet).toMatchObject({ stdout: 'hello ada\n', stderr: '' })
+    const failed = await type(greet, ['greet', 'ada', '--times', '10'], { ...environment, CUTLAYER_LOG: 'silent' })
+    expect(jsonLines(failed.stderr)).toMatchObject([
+      { level: 'error', code: 'BAD_ARGUMENT', exit_code: 501, msg: expect.any(String) as string },
+    ])
+    const bug = await type(failing(new Error('oh')), ['bench', 'fail'], environment)
+    expect(jsonLines(bug.stderr)).toMatchObject([
+      { code: 'BUG', stack: expect.stringContaining('oh') as string },
+      { code: 'BUG', exit_code: 100 },
+    ])
+  })
+
   test('a wrong log level is named', async () => {
     const { status, stderr } = await type(paintAndCount, ['count'], { CUTLAYER_LOG: 'loud' })
     expect(status).toBe(5)

@@ -7,6 +7,8 @@
 import { Command, CommanderError, Option } from 'commander'
 import { UserError } from '../errors.js'
 import { lineLog } from '../log.node.js'
+import type { LogLevel } from '../log.js'
+import { logSettings } from '../log-settings.node.js'
 import { usageError } from './bad-usage.node.js'
 import type { CommandContext, CommandDefinition } from './command.node.js'
 import { ENDING_LIMITS, listenForInterrupt, type EndingSignal } from './interrupt.node.js'
@@ -46,7 +48,7 @@ export async function runCommandLine(
   streams: Streams,
   endNow: (status: number) => void,
 ): Promise<number> {
-  const terminal = new Terminal(streams, asksForJson(args) ? 'json' : 'text')
+  const terminal = terminalFor(args, streams)
   let status = 0
   let help = ''
   const program = configure(new Command('cutlayer'), (text) => (help += text))
@@ -70,7 +72,21 @@ export async function runCommandLine(
 
 /** Says that an exception came past everything that should have caught it. @returns the exit status */
 export function reportBug(args: readonly string[], streams: Streams, error: unknown): number {
-  return fail(new Terminal(streams, asksForJson(args) ? 'json' : 'text'), error)
+  return fail(terminalFor(args, streams), error)
+}
+
+function terminalFor(args: readonly string[], streams: Streams): Terminal {
+  return new Terminal(streams, asksForJson(args) ? 'json' : 'text', jsonLevel(streams.environment))
+}
+
+/** null: lines on stderr are for people. What is wrong in the environment is told when the command begins. */
+function jsonLevel(environment: NodeJS.ProcessEnv): LogLevel | 'silent' | null {
+  try {
+    const { format, level } = logSettings(environment)
+    return format === 'json' ? (level ?? 'info') : null
+  } catch {
+    return null
+  }
 }
 
 /** Before the flags are parsed, because parsing them may be what fails. */
@@ -157,7 +173,7 @@ async function runOne(
       format: terminal.format,
       signal: interrupt.signal,
       urgent: interrupt.urgent,
-      log: lineLog((line) => terminal.line(line), environment),
+      log: terminal.log ?? lineLog((line) => terminal.line(line), environment),
       event: (record, text) => terminal.event(record, text),
       stream: (text) => terminal.stream(text),
       warn: (text) => terminal.event({ event: 'warning', message: text }, `warning: ${text}`),

@@ -2,6 +2,8 @@
  * @file Where a command's words go: results and JSON lines to stdout, progress, logs and errors to stderr.
  */
 import { ERROR_CODES, type ErrorReport } from '../errors.js'
+import { jsonLog } from '../log.node.js'
+import type { Log, LogLevel } from '../log.js'
 import type { EventRecord, Panel, Progress } from './command.node.js'
 import { progressLine } from './progress.js'
 
@@ -49,15 +51,22 @@ export class Terminal {
   private bar = ''
   /** Whether the ending was told. What a command that was stopped still says is dropped: the envelope is the last line. */
   private isOver = false
+  /** Takes what else would be lines on stderr, as JSON; null: those are for people. */
+  readonly log: Log | null
 
+  /** @param jsonLevel what of the lines on stderr is told, as JSON; null: they are for people */
   constructor(
     private readonly streams: Streams,
     readonly format: 'text' | 'json',
-  ) {}
+    jsonLevel: LogLevel | 'silent' | null = null,
+  ) {
+    this.log = jsonLevel && jsonLog((line) => this.isOver || streams.stderr.write(line), jsonLevel)
+  }
 
   event(record: EventRecord, text: string): void {
     if (this.isOver) return
     if (this.format === 'json') this.streams.stdout.write(`${JSON.stringify(record)}\n`)
+    else if (this.log) this.log[record.event === 'warning' ? 'warn' : 'info'](record, text)
     else this.line(text)
   }
 
@@ -84,7 +93,7 @@ export class Terminal {
 
   progress(label: string, total: number, unit?: 'bytes'): Progress {
     const { stderr } = this.streams
-    if (stderr.isTTY !== true) return { update: () => undefined, finish: () => undefined }
+    if (stderr.isTTY !== true || this.log) return { update: () => undefined, finish: () => undefined }
     const start = performance.now()
     let state = { done: 0, details: '' }
     let drawn = -Infinity
@@ -114,7 +123,7 @@ export class Terminal {
 
   panel(): Panel | null {
     const { stderr } = this.streams
-    if (stderr.isTTY !== true || this.format === 'json') return null
+    if (stderr.isTTY !== true || this.format === 'json' || this.log) return null
     return {
       show: (draw) => {
         if (this.isOver) return
@@ -160,8 +169,12 @@ export class Terminal {
     if (this.isOver) return
     this.clearBar()
     const { code, what, why, fix } = failure
-    if (stack !== undefined) this.line(stack)
+    // Said at every level: it is all that is left of the command.
+    const log = this.log && jsonLog((line) => this.streams.stderr.write(line), 'error')
+    if (stack !== undefined && log) log.error({ code, stack }, what)
+    else if (stack !== undefined) this.line(stack)
     if (this.format === 'json') this.envelope({ status: 'error', exit_code: exitCodeOf(failure), data, error: { code, what, why, fix } })
+    else if (log) log.error({ code, exit_code: exitCodeOf(failure), why, fix }, what)
     else
       this.line(
         `${this.paint('red', 'error:', this.streams.stderr)} ${code} (${exitCodeOf(failure)})\nwhat:  ${what}\nwhy:   ${why}\nfix:   ${fix}`,
