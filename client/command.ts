@@ -15,7 +15,7 @@ import {
 import { OWN_MODULE } from '../shared/config/own-path.js'
 import { UserError } from '../shared/errors.js'
 import type { ClientLink } from '../shared/protocol/link.js'
-import { ClientId, type MessageOf, type Part } from '../shared/protocol/messages.js'
+import { ClientId, type Part } from '../shared/protocol/messages.js'
 import { readToken } from '../shared/token-file.node.js'
 import { openTraceFile } from '../shared/trace-file.node.js'
 import { packageVersion } from '../shared/version.node.js'
@@ -24,7 +24,8 @@ import { clientSecret } from './identity.node.js'
 import { helloOf } from './join.js'
 import { connectUnlessStopped, participate } from './participate.node.js'
 import { ClientReport, summaryText } from './report.node.js'
-import type { ConnectionState } from './socket.js'
+import type { ConnectionState, ConnectOptions } from './socket.js'
+import { trust } from './trust.node.js'
 
 const NOTICE =
   "what leaves this machine is for the server's config to say: smashed activations, the ids of scored tokens, a LoRA adapter and counts, and no more. Rows never leave as text. Details follow when the server answers"
@@ -52,7 +53,7 @@ const Options = z.object({
   engine: z.string().default('onnx'),
   threads: integerFlag(1, 1024).optional(),
   trace: z.string().min(1, 'a file').optional(),
-  ca: z.string().optional(),
+  ca: z.string().min(1, 'a file').optional(),
 })
 type Options = z.infer<typeof Options>
 
@@ -67,11 +68,11 @@ const clientCommand = defineCommand({
     '--data <file>': 'rows of its own (JSONL, CSV, or a file of code that gives them), in place of those of the config',
     '--dataset <file>': 'the file of code that data.dataset of the config names; no client runs code because a server names it',
     '--part <i/n>': "part of the rows to take, counted from 0; without it and --data the server gives it one of the config's",
-    '--token-file <file>': 'file with the token of the server',
+    '--token-file <file>': 'file with its own token, or that of all clients',
     '--engine <name>': 'onnx, tfjs or reference [onnx]',
     '--threads <count>': 'threads that compute [cores]',
     '--trace <file>': 'write what this client does when, as a Chrome trace',
-    '--ca <file>': 'certificate of the authority to trust (not built yet)',
+    '--ca <file>': 'certificates (PEM) to trust for an https server [those of Node and NODE_EXTRA_CA_CERTS]',
   },
   options: Options,
   graceful: true,
@@ -81,10 +82,10 @@ const clientCommand = defineCommand({
 export const commands: readonly CommandDefinition[] = [clientCommand]
 
 async function runClient(context: CommandContext, options: Options): Promise<CommandResult> {
-  if (options.ca !== undefined) throw notBuilt('--ca')
   const { server, id: client, part = null, data: ownFile = null } = options
   if (ownFile !== null && options.dataset !== undefined) throw notBoth()
   const token = options.tokenFile === undefined ? null : await readToken(options.tokenFile)
+  const trusted = await trust(options.ca)
   const trace = options.trace === undefined ? null : openTraceFile(options.trace, client)
   const threads = options.threads ?? threadsPerProcess(1)
   const backend = openBackend(options.engine, { threads, lanes: 1, ...(trace ? { trace: trace.trace } : {}) })
@@ -94,7 +95,7 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
     const software = `cutlayer ${packageVersion()}`
     const secret = clientSecret(server, client)
     const hello = helloOf({ client, token, secret, part, ownData: ownFile !== null, engine: backend.name, software })
-    const link = await connected(context, server, hello)
+    const link = await connected(context, { ...trusted, url: server, hello: () => hello })
     if (link) {
       const trustsConfigPaths = part !== null || isThisMachine(server)
       const choice = { client, ownFile, datasetFile: options.dataset ?? null, part, trustsConfigPaths }
@@ -127,14 +128,15 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
   }
 }
 
-async function connected(context: CommandContext, url: string, hello: MessageOf<'hello'>): Promise<ClientLink | null> {
+async function connected(context: CommandContext, options: ConnectOptions): Promise<ClientLink | null> {
   let isFirst = true
   const onState = (state: ConnectionState): void => {
-    const text = state === 'reconnecting' ? 'the connection is lost; trying again' : isFirst ? `connected to ${url}` : 'connected again'
+    const text =
+      state === 'reconnecting' ? 'the connection is lost; trying again' : isFirst ? `connected to ${options.url}` : 'connected again'
     isFirst = false
     context.event({ event: 'connection', state }, text)
   }
-  return connectUnlessStopped({ url, hello: () => hello, onState }, context.signal)
+  return connectUnlessStopped({ ...options, onState }, context.signal)
 }
 
 function tellRows(context: CommandContext, rows: DataReport): void {
@@ -169,14 +171,5 @@ function notBoth(): UserError {
     what: 'this client cannot take both --data and --dataset',
     why: "--data replaces the config's data, and --dataset says where the config's data set lies",
     fix: 'leave one of them out',
-  })
-}
-
-function notBuilt(flag: string): UserError {
-  return new UserError({
-    code: 'CONFIG_NOT_BUILT',
-    what: `${flag} is not built yet`,
-    why: 'it is planned, and this version of cutlayer does not have it',
-    fix: `leave ${flag} out, and use a tunnel or proxy where the connection needs TLS`,
   })
 }

@@ -11,6 +11,7 @@ import type { ClientLink } from '../shared/protocol/link.js'
 import { ServerMessage, type ClientMessage, type MessageOf } from '../shared/protocol/messages.js'
 import { Decoder, Encoder } from '../shared/protocol/parser.js'
 import { parse, Session } from '../shared/protocol/session.js'
+import { tlsError } from './tls-errors.js'
 
 const CONNECT_SECONDS = 10
 const FIRST_RETRY_MS = 200
@@ -20,12 +21,16 @@ const FAREWELL_MS = 1000
 export type ConnectionState = 'connected' | 'reconnecting'
 
 export interface ConnectOptions {
-  /** `http://host:port`. */
+  /** `http://host:port`, or `https:`. */
   readonly url: string
   /** Asked for each connection; `resume` is set here. */
   hello(): MessageOf<'hello'>
   /** The longest message to accept; the other limits are the server's. */
   readonly limits?: { readonly maxMessageBytes: number }
+  /** PEM certificates to trust in place of those that the system does. Only in Node: browsers trust whom they trust. */
+  readonly ca?: string
+  /** Finds out why the first connection failed, where the failure does not say it; null: it does not know. Asked again for each attempt. */
+  diagnose?(origin: string): Promise<UserError | null>
   /** How long to try for the first connection. */
   readonly connectSeconds?: number
   onState?(state: ConnectionState): void
@@ -35,8 +40,8 @@ export interface ConnectOptions {
  * Connects, says hello, and keeps the link alive through lost connections for the server's `reconnectSeconds`.
  * What the server thinks of the hello arrives as `welcome` or `refused`.
  *
- * @throws UserError SERVER_UNREACHABLE if no server answers, BAD_ARGUMENT for a URL that is none, or what the server refused the hello
- *   with (PROTOCOL_VERSION_DIFFERS, MESSAGE_INVALID). Later a link closes with CONNECTION_LOST when the server stays away.
+ * @throws UserError SERVER_UNREACHABLE if no server answers, CERTIFICATE_REFUSED for one that cannot show who it is, BAD_ARGUMENT for a URL that is none, or
+ *   what the server refused the hello with (PROTOCOL_VERSION_DIFFERS, MESSAGE_INVALID). Later a link closes with CONNECTION_LOST when the server stays away.
  */
 export function connect(options: ConnectOptions): Promise<ClientLink> {
   const origin = serverOrigin(options.url)
@@ -56,6 +61,7 @@ class Connection {
   private reconnectMs = 0
   private lastHeard = 0
   private lastFailure = 'it does not answer'
+  private isDiagnosing = false
 
   constructor(
     private readonly origin: string,
@@ -68,15 +74,33 @@ class Connection {
       transports: ['websocket'],
       parser: { Encoder, Decoder },
       forceNew: true,
-      timeout: connectMs,
+      timeout: Math.min(connectMs, CONNECT_SECONDS * 1000),
       reconnectionDelay: FIRST_RETRY_MS,
       reconnectionDelayMax: LAST_RETRY_MS,
+      // Always: Node could be told from outside to trust anybody.
+      rejectUnauthorized: true,
+      ...(options.ca === undefined ? {} : { ca: options.ca }),
     })
     this.firstConnection = setTimeout(() => this.giveUp(unreachableServer(origin, this.lastFailure)), connectMs)
     this.socket.on('connect', () => this.sayHello())
-    this.socket.on('connect_error', (error) => (this.lastFailure = reasonOf(error)))
+    this.socket.on('connect_error', (error) => this.failed(error))
     this.socket.on('disconnect', (reason) => this.disconnected(reason))
     this.socket.onAny((name: string, body: unknown) => this.receive(name, body))
+  }
+
+  /** What time will not mend is told at once; not later, when the link can be saved. */
+  private failed(failure: Error): void {
+    this.lastFailure = reasonOf(failure)
+    if (this.session) return
+    const error = tlsError(this.origin, failure)
+    if (error) return this.giveUp(error)
+    const { diagnose } = this.options
+    if (!diagnose || this.isDiagnosing) return
+    this.isDiagnosing = true
+    void diagnose(this.origin).then((found) => {
+      this.isDiagnosing = false
+      if (found && !this.session) this.giveUp(found)
+    })
   }
 
   private sayHello(): void {

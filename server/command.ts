@@ -10,7 +10,7 @@ import { whatLeaves } from '../shared/what-leaves.js'
 import { isLoopback } from './hosts.js'
 import { RunReporter } from './reporter.js'
 import { runResult, runSummary } from './run-summary.js'
-import { openings, serveRun } from './serve.js'
+import { openings, serveRun, type ServedRun } from './serve.js'
 import { commands as tokenCommands } from './tokens/command.js'
 
 const NAMES = 'names of hosts, separated by commas, such as edge.example,edge'
@@ -44,13 +44,13 @@ const serverCommand = defineCommand({
       for (const { danger } of openings(config)) context.warn(`other machines reach ${host}, and ${danger}`)
     context.event({ event: 'notice', text: whatLeaves(config) }, whatLeaves(config))
     try {
-      const { url, hosted, conclude } = await serveRun({
+      const { url, hosted, clientNeeds, conclude } = await serveRun({
         ...{ config, host, port, insecure, names, watcher: reporter, signal: context.signal, urgent: context.urgent },
         argv: ['server', path, ...overrides],
         onDownload: (event) => reporter.download(event),
       })
       reporter.start(hosted)
-      const line = clientLine(config, url)
+      const line = clientLine(config, url, clientNeeds)
       context.event(
         { event: 'listening', url, client: line },
         `listening on ${url}, waiting for ${clientCount(config) === 1 ? 'a client; start it with' : `${clientCount(config)} clients; start each with an id of its own:`}\n  ${line}`,
@@ -65,9 +65,10 @@ const serverCommand = defineCommand({
 })
 
 /** What to type for a client; words in capitals are for whoever types. */
-function clientLine({ data, transport }: Config, url: string): string {
+function clientLine({ data, transport }: Config, url: string, { token, ca }: ServedRun['clientNeeds']): string {
   const dataset = isOwnModule(data.dataset) ? ` --dataset ${inShell(data.dataset)}` : ''
-  return `npx cutlayer client --server ${url} --id NAME${dataset}${transport.token_file === null ? '' : ` --token-file ${inShell(transport.token_file)}`}`
+  const tokens = { none: '', shared: ` --token-file ${inShell(transport.token_file ?? '')}`, own: ' --token-file NAME.token' }
+  return `npx cutlayer client --server ${url} --id NAME${dataset}${tokens[token]}${ca === null ? '' : ` --ca ${inShell(ca)}`}`
 }
 
 function inShell(path: string): string {

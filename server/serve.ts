@@ -15,7 +15,7 @@ import { WatchedCertificate } from './certificate.js'
 import { bothObservers, type RunObserver } from './observer.js'
 import { Endpoints } from './operation/endpoints.js'
 import { listen, type ListenOptions } from './socket.js'
-import { checkToken } from './tokens/rule.js'
+import { checkToken, isOwn } from './tokens/rule.js'
 import { openTokens, WatchedTokens } from './tokens/watched.js'
 
 export interface ServeOptions {
@@ -42,6 +42,12 @@ export interface ServedRun {
   /** What clients connect to. */
   readonly url: string
   readonly hosted: HostedRun
+  /** What a client has to bring. */
+  readonly clientNeeds: {
+    readonly token: 'none' | 'shared' | 'own'
+    /** The file with the certificate to trust, if nobody else vouches for the server's. */
+    readonly ca: string | null
+  }
   /** Waits for the end of the run, then closes everything. Call once. @throws UserError what the run failed with. */
   conclude(): Promise<void>
 }
@@ -111,6 +117,10 @@ export async function serveRun({
     return {
       url: listening.url,
       hosted,
+      clientNeeds: {
+        token: token === null ? 'none' : isOwn(token) ? 'own' : 'shared',
+        ca: certificate?.first.isSelfSigned ? config.transport.tls!.cert : null,
+      },
       async conclude() {
         try {
           await concludeRun(hosted, signal, async () => {

@@ -6,22 +6,26 @@
  */
 import { createHash } from 'node:crypto'
 import { createServer, type RequestListener, type Server as HttpServer } from 'node:http'
+import { createServer as createTlsServer, type Server as HttpsServer } from 'node:https'
 import type { Socket as NetSocket } from 'node:net'
 import { Server, type Socket } from 'socket.io'
-import { UserError } from '../shared/errors.js'
+import { UserError, unreachable } from '../shared/errors.js'
 import { Opening, type Frames, type Wire } from '../shared/protocol/frames.js'
 import { DEFAULT_LIMITS, type LinkLimits } from '../shared/protocol/limits.js'
 import type { ServerLink } from '../shared/protocol/link.js'
 import { ClientMessage, PROTOCOL_VERSION, type MessageOf, type ServerMessage } from '../shared/protocol/messages.js'
 import { Decoder, Encoder } from '../shared/protocol/parser.js'
 import { farewell, parse, Session } from '../shared/protocol/session.js'
-import { isNameOf, isSameOrigin } from './hosts.js'
+import type { Certificate } from './certificate.js'
+import { isNameOf, isSameOrigin, urlHost, type KnownNames } from './hosts.js'
 
 const HELLO_SECONDS = 10
 /** What a frame may have beside the bytes of its chunk; a hello fits in it too. socket.io closes on more without a word. */
 const ENVELOPE_BYTES = 65536
 /** How long closing waits for farewells to go out. */
 const FAREWELL_MS = 1000
+/** The oldest version without known weaknesses; Node's own lower bound can be set from outside. */
+const MIN_TLS = 'TLSv1.2'
 
 export interface LinkInfo {
   readonly client: string
@@ -34,6 +38,10 @@ export interface ListenOptions {
   /** 0: any free port. */
   readonly port: number
   readonly limits?: LinkLimits
+  /** With it everything on the port is encrypted. */
+  readonly certificate?: Certificate | undefined
+  /** Names, beside that of the host and the certificate's, by which the server is asked. */
+  readonly names?: readonly string[] | undefined
   /** How many links there are to be; strangers beside them are bounded in number. */
   readonly clients: number
   /**
@@ -52,9 +60,11 @@ export interface ListenOptions {
 }
 
 export interface Listening {
-  /** What a client on this machine connects to. */
+  /** What a client connects to. */
   readonly url: string
   readonly port: number
+  /** Connections from now on meet this certificate. Only for a server that has one. */
+  renew(certificate: Certificate): void
   /** Says farewell on every link and frees the port. */
   close(reason: string): Promise<void>
 }
@@ -73,23 +83,25 @@ interface Entry {
 export async function listen(options: ListenOptions): Promise<Listening> {
   const limits = options.limits ?? DEFAULT_LIMITS
   const helloMs = (options.helloSeconds ?? HELLO_SECONDS) * 1000
-  const http = createServer((request, response) => {
-    if (!isNameOf(options.host, request.headers.host)) response.writeHead(403, { connection: 'close' }).end()
+  let known: KnownNames = { bound: options.host, names: options.names, certificate: options.certificate }
+  const { http, renew } = httpServer(options.certificate, helloMs, (request, response) => {
+    if (!isNameOf(known, request.headers.host)) response.writeHead(403, { connection: 'close' }).end()
     else if (options.httpHandler) options.httpHandler(request, response)
     else response.writeHead(404).end()
   })
   const connections = new Set<NetSocket>()
-  const strangers = new Set<NetSocket>()
+  const strangers = new Map<string, NetSocket>()
   const mostStrangers = mostBeside(options.clients)
   http.on('connection', (connection) => {
     connections.add(connection)
-    strangers.add(connection)
+    const key = connectionKey(connection)
+    strangers.set(key, connection)
     connection.once('close', () => {
       connections.delete(connection)
-      strangers.delete(connection)
+      strangers.delete(key)
     })
     // The oldest has had the longest time for its hello, which a client says at once.
-    for (const oldest of strangers) if (strangers.size > mostStrangers) forgetStranger(strangers, oldest)
+    for (const oldest of strangers.keys()) if (strangers.size > mostStrangers) forgetStranger(strangers, oldest)
   })
   await bind(http, options.host, options.port)
   const io = new Server(http, {
@@ -102,7 +114,7 @@ export async function listen(options: ListenOptions): Promise<Listening> {
     httpCompression: false,
     allowRequest({ headers: { origin, host } }, decide) {
       // Only browsers send an origin, and only they can be led here by a page.
-      decide(null, origin === undefined || (isSameOrigin(origin, host) && isNameOf(options.host, host)))
+      decide(null, origin === undefined || (isSameOrigin(origin, host) && isNameOf(known, host)))
     },
   })
   const sessions = new Map<string, Entry>()
@@ -114,8 +126,12 @@ export async function listen(options: ListenOptions): Promise<Listening> {
   const address = http.address()
   const port = typeof address === 'object' && address ? address.port : options.port
   return {
-    url: `http://${urlHost(options.host)}:${port}`,
+    url: `${options.certificate ? 'https' : 'http'}://${urlHost(known)}:${port}`,
     port,
+    renew(certificate) {
+      known = { ...known, certificate }
+      renew(certificate)
+    },
     async close(reason) {
       clearInterval(heartbeats)
       for (const { session } of [...sessions.values()]) await session.close(reason)
@@ -135,8 +151,8 @@ interface Serving {
   readonly limits: LinkLimits
   readonly helloMs: number
   readonly sessions: Map<string, Entry>
-  /** Connections whose hello has not been accepted. */
-  readonly strangers: Set<NetSocket>
+  /** Connections whose hello has not been accepted, the oldest first. */
+  readonly strangers: Map<string, NetSocket>
 }
 
 function serve(socket: Socket, serving: Serving): void {
@@ -153,7 +169,7 @@ function serve(socket: Socket, serving: Serving): void {
       clearTimeout(tooSlow)
       try {
         entry = open(socket, readOpening(body), serving)
-        serving.strangers.delete(socket.request.socket)
+        serving.strangers.delete(connectionKey(socket.request.socket))
       } catch (error) {
         if (!(error instanceof UserError)) throw error
         socket.emit('refused', { error: farewell('', error).error })
@@ -235,9 +251,26 @@ function mostBeside(clients: number): number {
   return 4 * clients + 64
 }
 
-function forgetStranger(strangers: Set<NetSocket>, connection: NetSocket): void {
-  strangers.delete(connection)
-  connection.destroy()
+function forgetStranger(strangers: Map<string, NetSocket>, key: string): void {
+  strangers.get(key)?.destroy()
+  strangers.delete(key)
+}
+
+/** The same for a connection and for what TLS makes of it. */
+function connectionKey({ remoteAddress, remotePort, localAddress, localPort }: NetSocket): string {
+  return [remoteAddress, remotePort, localAddress, localPort].join(' ')
+}
+
+/** Plain HTTP, or all of it over TLS. */
+function httpServer(
+  certificate: Certificate | undefined,
+  helloMs: number,
+  listener: RequestListener,
+): { readonly http: HttpServer | HttpsServer; renew(certificate: Certificate): void } {
+  if (!certificate) return { http: createServer(listener), renew: () => unreachable('a server without TLS got a certificate') }
+  const contextOf = ({ cert, key }: Certificate) => ({ cert, key, minVersion: MIN_TLS }) as const
+  const http = createTlsServer({ ...contextOf(certificate), handshakeTimeout: helloMs }, listener)
+  return { http, renew: (renewed) => http.setSecureContext(contextOf(renewed)) }
 }
 
 function wireOf(socket: Socket): Wire {
@@ -262,7 +295,7 @@ function readOpening(body: unknown): Opening {
   return parse(Opening, body, 'hello')
 }
 
-function bind(http: HttpServer, host: string, port: number): Promise<void> {
+function bind(http: HttpServer | HttpsServer, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     http.once('error', (error: NodeJS.ErrnoException) => reject(bindError(error, host, port)))
     http.listen(port, host, resolve)
@@ -270,7 +303,7 @@ function bind(http: HttpServer, host: string, port: number): Promise<void> {
 }
 
 function bindError(error: NodeJS.ErrnoException, host: string, port: number): UserError {
-  const what = `the server cannot listen on ${urlHost(host)}:${port}`
+  const what = `the server cannot listen on ${host.includes(':') ? `[${host}]` : host}:${port}`
   if (error.code === 'EADDRINUSE') {
     return new UserError(
       {
@@ -286,12 +319,6 @@ function bindError(error: NodeJS.ErrnoException, host: string, port: number): Us
     { code: 'BAD_ARGUMENT', what, why: error.message, fix: 'give an address of this machine with --host and a free port with --port' },
     { cause: error },
   )
-}
-
-/** IPv6 addresses stand in brackets; a wildcard is no place to connect to. */
-function urlHost(host: string): string {
-  if (host === '0.0.0.0' || host === '::') return '127.0.0.1'
-  return host.includes(':') ? `[${host}]` : host
 }
 
 function notYours(client: string): UserError {

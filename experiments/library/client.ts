@@ -7,6 +7,7 @@ import { clientSecret } from '../../client/identity.node.js'
 import { helloOf } from '../../client/join.js'
 import { connectUnlessStopped, participate } from '../../client/participate.node.js'
 import type { TrainerEvent } from '../../client/trainer.js'
+import { trust } from '../../client/trust.node.js'
 import { loadClientRows } from '../../datasets/load.js'
 import { rowsInMemory } from '../../datasets/own.js'
 import type { RowObject } from '../../datasets/row-forms.js'
@@ -30,8 +31,10 @@ export interface ClientOptions {
   readonly part?: Part
   /** Folder of the base model. Left out: the shipped one, if it is the server's. */
   readonly model?: string
-  /** File with the server's token. */
+  /** File with its own token, or that of all clients. */
   readonly tokenFile?: string
+  /** File with the certificates (PEM) to trust for an https server [those of Node]. */
+  readonly ca?: string
   /** onnx or reference [onnx]. */
   readonly engine?: string
   /** [the cores of this machine] */
@@ -74,11 +77,12 @@ export class Client {
     const leaving = new AbortController()
     const both = signal ? AbortSignal.any([signal, leaving.signal]) : leaving.signal
     const token = tokenFile === undefined ? null : await readToken(tokenFile)
+    const trusted = await trust(options.ca)
     const backend = openBackend(engine, { threads, lanes: 1 })
     try {
       const facts = { client: id, token, secret: clientSecret(url, id), part, ownData: options.data !== undefined, engine: backend.name }
       const hello = helloOf({ ...facts, software: `cutlayer ${packageVersion()}` })
-      const link = await connectUnlessStopped({ url, hello: () => hello }, both)
+      const link = await connectUnlessStopped({ ...trusted, url, hello: () => hello }, both)
       if (!link) throw both.reason
       return new Client(id, takePart(link, backend, { ...options, signal: both }), leaving)
     } catch (error) {

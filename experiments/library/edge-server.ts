@@ -9,9 +9,11 @@ import type { Config } from '../../shared/config/schema.js'
 import type { F32Tensor } from '../../shared/tensor.js'
 
 export interface EdgeServerOptions {
-  /** Address to listen on [127.0.0.1]; one that other machines reach needs `insecure`, because connections are not encrypted. */
+  /** Address to listen on [127.0.0.1]; one that other machines reach needs `transport.tls` and `transport.token_file` in the config, or `insecure`. */
   readonly host?: string
   readonly insecure?: boolean
+  /** Names by which the server is asked, beside those of its certificate; the first stands in `url`. */
+  readonly names?: readonly string[]
   /** [0: any free one] */
   readonly port?: number
   /** Is told what happens, as it happens: rounds, steps, events, traffic, adapters. Only what it has a function for. */
@@ -50,10 +52,10 @@ export class EdgeServer {
 
   /** @throws UserError whatever is wrong with config, model, address or output folder. */
   static async start(config: Config, options: EdgeServerOptions = {}): Promise<EdgeServer> {
-    const { host = '127.0.0.1', insecure = false, port = 0, watcher = {}, signal } = options
+    const { host = '127.0.0.1', insecure = false, port = 0, names, watcher = {}, signal } = options
     const stopping = new AbortController()
     const both = signal ? AbortSignal.any([signal, stopping.signal]) : stopping.signal
-    const served = await serveRun({ config, argv: [], host, port, insecure, watcher: fullObserver(watcher), signal: both })
+    const served = await serveRun({ config, argv: [], host, port, insecure, names, watcher: fullObserver(watcher), signal: both })
     return new EdgeServer(served, stopping)
   }
 

@@ -4,13 +4,11 @@
 import { statSync } from 'node:fs'
 import { UserError } from '../../shared/errors.js'
 import { readToken } from '../../shared/token-file.node.js'
+import { LOOK_MS, stampOf } from '../file-stamp.js'
 import type { ClientId } from '../round-state.js'
 import type { ClientTokens, TokenRule } from './rule.js'
 import { readStore } from './store-file.js'
 import type { TokenEntry, TokenStore } from './store.js'
-
-/** How long a client that is connected may go on once its token is revoked or expires. */
-const LOOK_MS = 1000
 
 /** @throws UserError BAD_ARGUMENT if there is neither a token nor a store in it. */
 export async function openTokens(path: string): Promise<TokenRule | WatchedTokens> {
@@ -39,7 +37,7 @@ export class WatchedTokens implements ClientTokens {
   }
 
   /**
-   * Looks every second, until `close`.
+   * Looks every second, until `close`: so long a client that is connected may go on once its token is revoked or expires.
    * @param onLook is told each time: tokens may have been revoked, and some expire by themselves.
    * @param onTrouble is told once of a file that cannot be read any more; the tokens before it stay in force.
    */
@@ -59,7 +57,7 @@ export class WatchedTokens implements ClientTokens {
   }
 
   private refresh(): void {
-    const look = stamp(this.path)
+    const look = stampOf(this.path)
     if (look === this.seen) return
     this.seen = look
     try {
@@ -78,14 +76,4 @@ const GONE = { code: 'BAD_ARGUMENT', fix: 'put the file back; `cutlayer token li
 
 function byId({ tokens }: TokenStore): ReadonlyMap<string, TokenEntry> {
   return new Map(tokens.map((entry) => [entry.id, entry]))
-}
-
-/** Another one after each change: a store is replaced, so its inode is another, even within the clock's resolution. */
-function stamp(path: string): string {
-  try {
-    const { ino, size, mtimeNs, ctimeNs } = statSync(path, { bigint: true })
-    return [ino, size, mtimeNs, ctimeNs].join(' ')
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? 'gone'
-  }
 }

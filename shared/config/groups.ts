@@ -185,8 +185,9 @@ export const TransportGroup = z.strictObject({
   max_chunk_bytes: z.int().min(1024).max(1073741824).default(1048576),
   /** The largest message, and what may be under way at once on one connection. */
   max_inflight_bytes: z.int().min(1024).max(1099511627776).default(268435456),
-  tls: z.null().default(null),
-  /** A file that holds the token a client must show. The token itself never stands in a config. */
+  /** PEM files of the server's certificate and private key. */
+  tls: z.strictObject({ cert: path, key: path }).nullable().default(null),
+  /** A file that holds the token a client must show, or the digests of each client's own. A token itself never stands in a config. */
   token_file: path.nullable().default(null),
 })
 
