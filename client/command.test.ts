@@ -149,7 +149,7 @@ function silentClient({ started }: Hosted, id: string): void {
   const pair = memoryLinkPair({ hello: helloOf({ client: id, token: null, part: null, ownData: true, engine: 'none', software: 'test' }) })
   started.server.attach(pair.server)
   pair.client.onMessage((message) => {
-    if (message.type === 'welcome') void pair.client.send({ type: 'ready', examples: 4, tokens: 4, eval_examples: 0 })
+    if (message.type === 'welcome') void pair.client.send({ type: 'ready', examples: 4, tokens: 4, eval_examples: 0, kept: [] })
     if (message.type === 'evaluate') {
       const { round, attempt } = message
       void pair.client.send({ type: 'evaluation', round, attempt, nll: 0, tokens: 0, bytes: 0, rows: 0 })

@@ -115,16 +115,19 @@ export function helloOf({ client, token, secret, part, ownData, engine, software
   }
 }
 
-/** Kept moments of the last two rounds, in memory: for clients that live as long as their run. */
+/** Kept moments in memory: for clients that live as long as their run, of which there is no checkpoint. */
 export function memoryMoments(): MomentsStore {
   const kept = new Map<number, Parameters<MomentsStore['save']>[1]>()
   return {
-    async save(round, moments) {
+    async save(round, moments, since) {
       kept.set(round, moments)
-      for (const old of kept.keys()) if (kept.size > 2) kept.delete(old)
+      for (const old of kept.keys()) if (old < since) kept.delete(old)
     },
     async load(round) {
-      return kept.get(round) ?? null
+      // A copy: the optimizer changes it in place, and the round may start again.
+      return structuredClone(kept.get(round) ?? null)
     },
+    rounds: async () => [...kept.keys()].sort((a, b) => a - b),
+    clear: async () => kept.clear(),
   }
 }

@@ -1,10 +1,10 @@
 /**
- * @file Keeps a client's optimizer state between rounds and processes (`optimizer_state: keep`): one file for each of its last two rounds.
+ * @file Keeps a client's optimizer state between rounds and processes (`optimizer_state: keep`): one file for each round that may still be asked for.
  */
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { isAbsolute, join, resolve } from 'node:path'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { UserError } from '../shared/errors.js'
 import { writeAtomically } from '../shared/model/atomic-file.node.js'
 import { fromFloat32, toFloat32 } from '../shared/model/dtype.js'
@@ -13,7 +13,6 @@ import { f32, type F32Tensor } from '../shared/tensor.js'
 import type { OptimizerState } from '../shared/train/optimizer.js'
 import type { MomentsStore } from './round.js'
 
-const ROUNDS_KEPT = 2
 const FILE = /^round-(\d+)\.safetensors$/
 /** Two moments of an adapter; the largest adapter that is read has half of it. */
 const MAX_FILE_BYTES = 2 ** 31
@@ -39,11 +38,11 @@ export function storedMoments(run: string, client: string, state: string = state
   const folder = join(state, fileName(run), client)
   const path = (round: number): string => join(folder, `round-${round}.safetensors`)
   return {
-    async save(round, moments) {
+    async save(round, moments, since) {
       try {
         await mkdir(folder, { recursive: true, mode: 0o700 })
         await writeAtomically(path(round), (handle) => handle.writeFile(toFile(moments)))
-        await removeOld(folder)
+        for (const old of await roundsIn(folder)) if (old < since) await rm(path(old), { force: true })
       } catch (error) {
         throw stateError(`the optimizer state of round ${round} cannot be kept in ${folder}`, error)
       }
@@ -59,16 +58,22 @@ export function storedMoments(run: string, client: string, state: string = state
         throw stateError(`the optimizer state in ${file} cannot be read`, error)
       }
     },
+    rounds: () => roundsIn(folder),
+    async clear() {
+      try {
+        await rm(folder, { recursive: true, force: true })
+        // The run's own folder goes with the last of its clients.
+        await rmdir(dirname(folder))
+      } catch {
+        // Another client of the run keeps its state there, or it cannot be removed: nobody needs it, and nobody is harmed.
+      }
+    },
   }
 }
 
-/** A run goes back to a round before another, so the newest files count, not the highest rounds beyond the one just written. */
-async function removeOld(folder: string): Promise<void> {
-  const files = (await readdir(folder)).filter((name) => FILE.test(name))
-  const dated = await Promise.all(files.map(async (name) => ({ name, modifiedMs: (await stat(join(folder, name))).mtimeMs })))
-  const roundOf = (name: string): number => Number(FILE.exec(name)![1])
-  dated.sort((a, b) => b.modifiedMs - a.modifiedMs || roundOf(b.name) - roundOf(a.name))
-  for (const { name } of dated.slice(ROUNDS_KEPT)) await rm(join(folder, name), { force: true })
+async function roundsIn(folder: string): Promise<number[]> {
+  const names = await readdir(folder).catch(() => [])
+  return names.flatMap((name) => Number(FILE.exec(name)?.[1] ?? [])).sort((a, b) => a - b)
 }
 
 function toFile({ updates, mean, square }: OptimizerState): Uint8Array {

@@ -80,7 +80,7 @@ export async function participate({
         }
       },
       moments: {
-        save: async (round, state) => found.moments?.save(round, state),
+        save: async (...kept) => found.moments?.save(...kept),
         load: async (round) => (await found.moments?.load(round)) ?? null,
       },
       onEvent(event) {
@@ -110,3 +110,5 @@ export async function connectUnlessStopped(options: ConnectOptions, signal: Abor
     )
   return link
 }
+        rounds: async () => (await found.moments?.rounds()) ?? [],
+        clear: async () => found.moments?.clear(),

@@ -20,9 +20,14 @@ import type { Worker } from './steps.js'
 
 /** Moments that stay with the client between rounds (`optimizer_state: keep`). */
 export interface MomentsStore {
-  save(round: number, moments: OptimizerState): Promise<void>
+  /** @param since what was kept of rounds before this one may go. */
+  save(round: number, moments: OptimizerState, since: number): Promise<void>
   /** null if it holds none of that round. */
   load(round: number): Promise<OptimizerState | null>
+  /** Rounds of which it holds some, the newest last. */
+  rounds(): Promise<readonly number[]>
+  /** The run is over: all may go. */
+  clear(): Promise<void>
 }
 
 export interface RoundContext {
@@ -85,7 +90,7 @@ export async function makeRound(context: RoundContext, start: MessageOf<'round-s
     }
   }
   const { state } = optimizer
-  if (state && config.federation.optimizer_state === 'keep') await context.moments.save(round, state)
+  if (state && config.federation.optimizer_state === 'keep') await context.moments.save(round, state, start.keep_since ?? round)
   const moments = state && config.federation.optimizer_state === 'average' ? encodeMoments(state) : null
   await requests.send({
     ...{ type: 'adapter', round, attempt, adapter: encodeTensors(adapter), moments, steps: made, seconds },
@@ -161,7 +166,17 @@ async function startMoments(
   { moments, keep_from }: MessageOf<'round-start'>,
 ): Promise<OptimizerState | null> {
   if (moments) return { updates: moments.updates, mean: decodeTensors(moments.mean), square: decodeTensors(moments.square) }
-  return keep_from === null ? null : kept.load(keep_from)
+  // The server asks for none that this client did not name.
+  return keep_from === null ? null : ((await kept.load(keep_from)) ?? gone(keep_from))
+}
+
+function gone(round: number): never {
+  throw new UserError({
+    code: 'CLIENT_STATE_MISSING',
+    what: 'this client cannot go on with the run',
+    why: `the optimizer state that it kept of round ${round} is gone since it joined`,
+    fix: 'start the client again, and leave its state folder alone while it runs',
+  })
 }
 
 function encodeMoments({ updates, mean, square }: OptimizerState): CodedMoments {

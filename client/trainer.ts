@@ -5,7 +5,7 @@
 import type { ClientConfig } from '../shared/config/schema.js'
 import { UserError, unreachable } from '../shared/errors.js'
 import type { ClientLink, Traffic } from '../shared/protocol/link.js'
-import type { MessageOf, ServerMessage } from '../shared/protocol/messages.js'
+import { MOST_KEPT, type MessageOf, type ServerMessage } from '../shared/protocol/messages.js'
 import { silentTrace, type Trace } from '../shared/trace.js'
 import type { ClientData } from './data.js'
 import type { FileSource } from './file-requests.js'
@@ -60,6 +60,8 @@ class Trainer {
   private readonly requests: Requests
   private equipped: { readonly equipment: Equipment; readonly config: ClientConfig } | null = null
   private task: Promise<void> = Promise.resolve()
+  /** Whether all rounds of the run were made. */
+  private isComplete = false
   private over: { resolve(): void; reject(error: Error): void } = { resolve() {}, reject() {} }
 
   constructor(private readonly options: TrainerOptions) {
@@ -82,6 +84,7 @@ class Trainer {
       this.requests.supersede('the run is over')
       await this.task
       await this.equipped?.equipment.worker.dispose()
+      if (this.isComplete) await this.options.moments.clear()
       await link.close('the client has left')
     }
   }
@@ -109,6 +112,7 @@ class Trainer {
         return
       case 'finish':
         this.options.onEvent?.({ kind: 'finish', reason: message.reason })
+        this.isComplete = message.complete
         return this.over.resolve()
       case 'refused':
       case 'error':
@@ -158,7 +162,9 @@ class Trainer {
     this.equipped = { equipment, config: welcome.config }
     const { data } = equipment
     this.options.onEvent?.({ kind: 'ready', data })
-    await this.requests.send({ type: 'ready', examples: data.examples, tokens: data.tokens, eval_examples: data.evalExamples })
+    const kept = welcome.config.federation.optimizer_state === 'keep' ? await this.options.moments.rounds() : []
+    const { examples, tokens, evalExamples: eval_examples } = data
+    await this.requests.send({ type: 'ready', examples, tokens, eval_examples, kept: kept.slice(-MOST_KEPT) })
   }
 
   private contextOf({ round, steps }: { round: number; steps: number }): RoundContext {

@@ -111,7 +111,7 @@ describe('a server without room', () => {
     const config = smallConfig(limited(LARGEST, { num_rounds: 1, num_clients: 2, local_steps: 1, ...federation }))
     live = await LiveServer.start({ config, backend, clock })
     const clients = Array.from({ length: config.federation.num_clients }, (_, index) => live.bare(`client-${index}`))
-    for (const client of clients) await client.send({ type: 'ready', examples: 3, tokens: 3, eval_examples: 0 })
+    for (const client of clients) await client.send({ type: 'ready', examples: 3, tokens: 3, eval_examples: 0, kept: [] })
     for (const client of clients) expect(await client.message('round-start')).toMatchObject({ ask_first: true })
     return clients
   }

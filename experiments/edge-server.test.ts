@@ -140,7 +140,7 @@ describe('a client that joins', () => {
   test('without training rows is refused by name', async () => {
     await start({ num_clients: 1 })
     const bare = live.bare('client-0')
-    await bare.send({ type: 'ready', examples: 0, tokens: 0, eval_examples: 0 })
+    await bare.send({ type: 'ready', examples: 0, tokens: 0, eval_examples: 0, kept: [] })
     expect((await bare.message('error')).error.code).toBe('NO_TRAINING_ROWS')
   })
 })
@@ -149,7 +149,7 @@ describe('a request', () => {
   test('that is repeated gets the same answer, and is computed once', async () => {
     await start({ num_clients: 1, local_steps: 2 })
     const bare = live.bare('client-0')
-    await bare.send({ type: 'ready', examples: 3, tokens: 3, eval_examples: 0 })
+    await bare.send({ type: 'ready', examples: 3, tokens: 3, eval_examples: 0, kept: [] })
     await bare.message('round-start')
     void bare.send(activations())
     void bare.send(activations())
@@ -164,7 +164,7 @@ describe('a request', () => {
     await start({ num_clients: 2 })
     const honest = live.join(0)
     const bare = live.bare('client-1')
-    await bare.send({ type: 'ready', examples: 3, tokens: 3, eval_examples: 0 })
+    await bare.send({ type: 'ready', examples: 3, tokens: 3, eval_examples: 0, kept: [] })
     await bare.message('round-start')
     void bare.send(activations({}, NaN))
     expect((await bare.message('error')).error.code).toBe('MESSAGE_INVALID')
@@ -178,7 +178,7 @@ describe('a request', () => {
   test('with a normalizer that its step does not have costs its sender its place', async () => {
     await start({ num_clients: 1 })
     const bare = live.bare('client-0')
-    await bare.send({ type: 'ready', examples: 3, tokens: 3, eval_examples: 0 })
+    await bare.send({ type: 'ready', examples: 3, tokens: 3, eval_examples: 0, kept: [] })
     await bare.message('round-start')
     void bare.send(activations({ normalizer: 7 }))
     await expect(live.server.finished).rejects.toEqual(code('ROUND_FAILED'))

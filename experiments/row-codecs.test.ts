@@ -61,7 +61,7 @@ describe('what both ends remember of rows', () => {
   test('is asked for again of a client that believes in more than there is, and twice is too often', async () => {
     await start({ num_clients: 1 })
     const bare = live.bare('client-0')
-    await bare.send({ type: 'ready', examples: 3, tokens: 3, eval_examples: 0 })
+    await bare.send({ type: 'ready', examples: 3, tokens: 3, eval_examples: 0, kept: [] })
     await bare.message('round-start')
     const sent = activations()
     const wrong = { ...sent, hidden: { ...sent.hidden, codec: 'delta+fp32' }, rows: encodeVarints([5, 0, 1, 0]) }

@@ -35,7 +35,7 @@ const code = (expected: string) => expect.objectContaining({ code: expected })
 /** A client that has said what it holds. */
 async function ready(client: string, counts: Partial<MessageOf<'ready'>> = {}): Promise<BareClient> {
   const bare = live.bare(client)
-  await bare.send({ type: 'ready', examples: 3, tokens: 3, eval_examples: 0, ...counts })
+  await bare.send({ type: 'ready', examples: 3, tokens: 3, eval_examples: 0, kept: [], ...counts })
   return bare
 }
 

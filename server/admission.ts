@@ -29,7 +29,18 @@ export class Admission {
   /** Digests of the tokens of their own that they showed. */
   private readonly tokens = new Map<ClientId, string | null>()
 
-  constructor(private readonly rules: AdmissionRules) {}
+  /** @param known of a run that goes on: who was in it, and with which part. */
+  constructor(
+    private readonly rules: AdmissionRules,
+    known: Iterable<readonly [ClientId, Part | null]> = [],
+  ) {
+    for (const [client, part] of known) this.parts.set(client, part)
+  }
+
+  /** Who has been let in so far, by order of first joining, and which part each has. */
+  get members(): ReadonlyMap<ClientId, Part | null> {
+    return this.parts
+  }
 
   /** Who has been let in, once nobody else can be; null before. */
   clientsIfFull(): readonly ClientId[] | null {

@@ -60,8 +60,16 @@ export class Aggregation implements ClientAdapters {
     return {
       adapter: this.codedOf(),
       moments: this.codedMoments(),
-      keep_from: this.federation.optimizer_state === 'keep' ? (this.keptRounds.get(client) ?? null) : null,
+      keep_from: this.keptRound(client),
     }
+  }
+
+  keptRound(client: ClientId): number | null {
+    return this.federation.optimizer_state === 'keep' ? (this.keptRounds.get(client) ?? null) : null
+  }
+
+  forgetKept(client: ClientId): void {
+    this.keptRounds.delete(client)
   }
 
   take(client: ClientId, message: MessageOf<'adapter'>, counts: Counts, mostUpdates: number): void {

@@ -30,6 +30,10 @@ export interface ClientAdapters {
   startRound(): void
   /** What a client's round starts from, as a `round-start` carries it. */
   startOf(client: ClientId): Pick<MessageOf<'round-start'>, 'adapter' | 'moments' | 'keep_from'>
+  /** Where the client's moments are that it keeps itself (`optimizer_state: keep`); null: it has none, or was never asked to. */
+  keptRound(client: ClientId): number | null
+  /** The client has lost them, and begins with empty ones. */
+  forgetKept(client: ClientId): void
   /**
    * Takes in a client's adapter, which counts once the round ends with it.
    * @param mostUpdates that its optimizer can have made by now.

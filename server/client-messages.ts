@@ -4,7 +4,7 @@
 import { UserError, unreachable } from '../shared/errors.js'
 import type { ServerLink } from '../shared/protocol/link.js'
 import type { ClientMessage, MessageOf } from '../shared/protocol/messages.js'
-import type { ClientAdapters } from './client-adapters.js'
+import type { ClientAdapters, Counts } from './client-adapters.js'
 import type { ClientCodecs } from './client-codecs.js'
 import type { Inflight } from './inflight.js'
 import type { ModelDesk } from './model-desk.js'
@@ -26,6 +26,8 @@ export interface ClientMessagesOptions {
   readonly adapters: ClientAdapters
   readonly records: RoundRecords
   readonly rounds: RoundRunner
+  /** What clients had of data before the run was interrupted. */
+  readonly before: ReadonlyMap<ClientId, Counts>
   readonly desk: ModelDesk
   readonly observer: RunObserver
   readonly onLeave: (client: ClientId, reason: string) => void
@@ -87,16 +89,50 @@ export class ClientMessages {
     if (link) desk.ask(client, link, message)
   }
 
-  private ready(client: ClientId, { examples, tokens, eval_examples }: MessageOf<'ready'>): void {
+  private ready(client: ClientId, { examples, tokens, eval_examples, kept }: MessageOf<'ready'>): void {
     const { settings, records, rounds } = this.options
     // Its weight in the mean would be nothing, or not a number.
     if (examples === 0 || tokens === 0) throw noTrainingRows(client)
     if (rounds.state.members.get(client)?.counts) return
+    this.checkSameData(client, { examples, tokens, eval_examples })
+    this.checkKept(client, kept)
     // The round is as long as its longest client, and places in the schedule are whole numbers.
     if (!Number.isSafeInteger(stepsOfClient(settings, examples) * settings.rounds)) throw invalid(`a count of ${examples} training rows`)
     const counts = { examples, tokens, evalExamples: eval_examples }
     records.introduce(client, counts)
     rounds.dispatch({ type: 'ready', client, counts })
+  }
+
+  /** Who was in the run before it was interrupted has the same rows, or batches would not go on where they were. */
+  private checkSameData(
+    client: ClientId,
+    { examples, tokens, eval_examples }: Pick<MessageOf<'ready'>, 'examples' | 'tokens' | 'eval_examples'>,
+  ): void {
+    const before = this.options.before.get(client)
+    if (!before || (before.examples === examples && before.tokens === tokens && before.evalExamples === eval_examples)) return
+    throw new UserError({
+      code: 'DATA_DIFFERS',
+      what: `client ${client} cannot go on with the run`,
+      why: `it has ${examples} training rows (${tokens} scored tokens) and ${eval_examples} held-out rows, and had ${before.examples} (${before.tokens}) and ${before.evalExamples} before`,
+      fix: 'give it the same data as before, or start a new run',
+    })
+  }
+
+  /** Moments that the client was to keep and has no more: it begins with empty ones, or, where that would change the numbers, not at all. */
+  private checkKept(client: ClientId, kept: readonly number[]): void {
+    const { settings, adapters, observer, rounds } = this.options
+    const round = adapters.keptRound(client)
+    if (round === null || kept.includes(round)) return
+    const reason = `it has not kept its optimizer state of round ${round}`
+    if (settings.onClientLoss === 'restart_round')
+      throw new UserError({
+        code: 'CLIENT_STATE_MISSING',
+        what: `client ${client} cannot go on with the run`,
+        why: `${reason}, and federation.on_client_loss is restart_round, which promises the numbers of a run without interruptions`,
+        fix: 'start it on the machine and with the state folder that it had before, or go on with federation.on_client_loss=continue',
+      })
+    adapters.forgetKept(client)
+    observer.event({ event: 'state-missing', client, round: rounds.state.round, reason: `${reason}; it begins with an empty one` })
   }
 
   /** One that is not awaited is late: the client has been or will be told. */

@@ -14,11 +14,12 @@ import type { ServerLink, Traffic } from '../shared/protocol/link.js'
 import { PROTOCOL_VERSION, type ClientMessage, type MessageOf, type ModelCard, type ServerMessage } from '../shared/protocol/messages.js'
 import type { F32Tensor, NamedTensors } from '../shared/tensor.js'
 import { silentTrace, type Trace } from '../shared/trace.js'
-import { createOptimizer } from '../shared/train/optimizers.js'
-import { Admission } from './admission.js'
+import { Admission, type AdmissionRules } from './admission.js'
 import { Aggregation } from './aggregation.js'
 import type { ClientAdapters } from './client-adapters.js'
+import { halvesOf, topTrainer } from './halves.js'
 import { Inflight, inflightLimits } from './inflight.js'
+import { internalError } from './internal-error.js'
 import { invalid } from './invalid.js'
 import { ClientCodecs } from './client-codecs.js'
 import type { ClientCuts } from './client-cuts.js'
@@ -27,15 +28,17 @@ import { ClientMessages } from './client-messages.js'
 import { ModelDesk } from './model-desk.js'
 import { OwnAdapters } from './own-adapters.js'
 import { RoundRecords } from './round-records.js'
-import { internalError, RoundRunner } from './round-runner.js'
+import { RoundRunner } from './round-runner.js'
 import { activityOf, clientStates, turnsOf, type ClientState } from './round-queries.js'
 import { roundSettings } from './round-settings.js'
-import type { ClientId } from './round-state.js'
+import { fitted, membersOf, type CheckpointSink, type ResumeFrom } from './resume-from.js'
+import type { ClientId, RoundState } from './round-state.js'
 import { farewell, Roster } from './roster.js'
+import type { SavedState } from './saved-state.js'
 import { StepEngine } from './step-engine.js'
 import type { Strategy } from './strategy/strategy.js'
 import type { TokenRule } from './tokens/rule.js'
-import { copyTensors, TopTrainer } from './top.js'
+import { copyTensors, type TopTrainer } from './top.js'
 
 export interface EdgeServerOptions {
   readonly config: Config
@@ -52,6 +55,10 @@ export interface EdgeServerOptions {
   readonly strategy: Strategy
   readonly observer: RunObserver
   readonly token: TokenRule
+  /** Goes on from there; from the beginning, unless given. */
+  readonly resume?: ResumeFrom | undefined
+  /** Takes the state at every round's end. */
+  readonly checkpoints?: CheckpointSink | undefined
   readonly clock?: Clock
   /** Is told what the server does when; its engine has to be given it, too. */
   readonly trace?: Trace
@@ -92,9 +99,10 @@ export class EdgeServer {
     const clock = options.clock ?? systemClock
     const settings = roundSettings(config)
     this.observer = guardedObserver(options.observer, (error) => void this.rounds.fail(error))
-    const { clients, top } = halvesOf(options)
+    const { clients, top } = halvesOf(options.start, options.top)
     this.top = options.top && topTrainer(options.top, top, config)
-    this.admission = new Admission({
+    const saved = options.resume?.saved ? fitted(options.resume.saved, clients, options.top && top) : null
+    const rules: AdmissionRules = {
       token: options.token,
       clients: clientCount(config),
       codecs: (client) => [
@@ -103,7 +111,11 @@ export class EdgeServer {
       ],
       undivided: config.split.topology === 'centralized',
       namesFolders: config.split.topology === 'local',
-    })
+    }
+    this.admission = new Admission(
+      rules,
+      saved?.members.map(({ id, part }) => [id, part]),
+    )
     this.codecs = new ClientCodecs(config.transport, options.cuts, clock)
     this.roster = new Roster(
       (client, link, error) => this.giveUp(client, link, error),
@@ -119,6 +131,11 @@ export class EdgeServer {
         ? new OwnAdapters(clients, config.federation.optimizer_state)
         : new Aggregation(clients, strategy, config.federation, config.train.seed)
     this.records = new RoundRecords(config, strategy.name, this.observer, clock)
+    if (saved) {
+      this.adapters.restore(saved.clients)
+      if (saved.top) this.top?.restore(saved.top)
+      this.records.resume(saved.round, saved.traffic)
+    }
     this.inflight = new Inflight({
       ...inflightLimits(config, architecture),
       turns: () => turnsOf(settings, this.rounds.state),
@@ -142,12 +159,17 @@ export class EdgeServer {
       top: this.top,
       clock,
       trace,
+      resume: options.resume,
+      checkpoint: options.checkpoints && ((state) => this.checkpoint(options.checkpoints!, state)),
+      keptSince: (client) => oldest(this.adapters.keptRound(client), options.checkpoints?.keptSince(client) ?? null),
       adapter: (client) => this.adapter(client),
       onUnusable,
     })
     const desk = new ModelDesk({ model: options.files ?? null, clock, isBusy: () => this.rounds.isBusyWithClients, onUnusable })
     void this.rounds.finished.catch(() => {}).then(() => desk.close())
-    this.messages = new ClientMessages({ ...parts, desk, rounds: this.rounds, onLeave: this.lose.bind(this), onUnusable })
+    const before = new Map((saved?.members ?? []).flatMap(({ id, counts }) => (counts ? [[id, counts] as const] : [])))
+    this.messages = new ClientMessages({ ...parts, before, desk, rounds: this.rounds, onLeave: this.lose.bind(this), onUnusable })
+    this.rounds.endIfThrough()
   }
 
   /** Resolves when the run has finished or was stopped, and clients were told; rejects with what it failed of. */
@@ -257,6 +279,21 @@ export class EdgeServer {
     this.observer.event({ event: state === 'lost' ? 'connection-lost' : 'retry', client, round: this.round })
   }
 
+  /** What is needed to go on from here, as it is now. @returns writes it down */
+  private checkpoint(sink: CheckpointSink, state: RoundState): () => Promise<void> {
+    const { config, resume } = this.options
+    const saved: SavedState = {
+      round: state.round,
+      attempt: state.attempt,
+      localSteps: state.localSteps,
+      members: membersOf(state, this.admission.members, resume?.saved?.members ?? [], config.federation.on_client_loss === 'restart_round'),
+      clients: this.adapters.save(),
+      top: this.top?.save() ?? null,
+      traffic: this.records.pendingTraffic,
+    }
+    return () => sink.save(saved)
+  }
+
   private book(client: ClientId, message: ClientMessage | ServerMessage, traffic: Traffic): void {
     this.roster.booked(client, traffic, message)
     this.records.traffic(client, message, traffic, this.rounds.state)
@@ -337,22 +374,9 @@ export class EdgeServer {
   }
 }
 
-/** The adapter's halves, with memory of their own. */
-function halvesOf({ start, top }: EdgeServerOptions): Record<'clients' | 'top', Map<string, F32Tensor>> {
-  const names = new Set(top?.adapterNames ?? [])
-  const half = (isTop: boolean): Map<string, F32Tensor> => copyTensors(new Map([...start].filter(([name]) => names.has(name) === isTop)))
-  return { clients: half(false), top: half(true) }
-}
-
-function topTrainer(stage: TopStage, start: NamedTensors, { train, federation }: Config): TopTrainer {
-  return new TopTrainer({
-    stage,
-    start,
-    replicated: federation.top === 'replicated',
-    optimizerState: federation.optimizer_state,
-    maxGradNorm: train.max_grad_norm,
-    newOptimizer: (state) => createOptimizer(train, state),
-  })
+function oldest(...rounds: readonly (number | null)[]): number | null {
+  const known = rounds.filter((round) => round !== null)
+  return known.length === 0 ? null : Math.min(...known)
 }
 
 function asUserError(error: unknown): UserError {

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -34,6 +34,14 @@ test('closing writes what waits, and what was there stays', () => {
     files.close()
   }
   expect(content('a')).toBe('one\ntwo\n')
+})
+
+test('a line that a crash has cut gets an end, so that the next one stands alone', () => {
+  writeFileSync(join(folder, 'a'), '{"whole":1}\n{"cut')
+  const files = new LineFiles(pathsOf(), silentTrace)
+  files.append('a', '{"next":1}')
+  files.close()
+  expect(content('a')).toBe('{"whole":1}\n{"cut\n{"next":1}\n')
 })
 
 test('nothing can be appended behind its end', () => {

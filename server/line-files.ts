@@ -5,7 +5,8 @@
  * They are handed to the system in the same turn of the event loop, and before the process exits, so that a crash of the program loses none.
  * Nothing waits for the disk itself.
  */
-import { closeSync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs'
+import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
+import { promisify } from 'node:util'
 import { unreachable } from '../shared/errors.js'
 import type { Trace } from '../shared/trace.js'
 
@@ -27,7 +28,7 @@ export class LineFiles<Kind extends string> {
     private readonly trace: Trace,
   ) {
     const entries = Object.entries<string>(paths) as [Kind, string][]
-    this.files = new Map(entries.map(([kind, path]) => [kind, { descriptor: openSync(path, 'a'), waiting: [] }]))
+    this.files = new Map(entries.map(([kind, path]) => [kind, { descriptor: openEnded(path), waiting: [] }]))
     process.on('exit', this.atExit)
   }
 
@@ -47,6 +48,12 @@ export class LineFiles<Kind extends string> {
   flush(): void {
     this.writeAll()
     this.check()
+  }
+
+  /** Writes what waits, and forces the files to disk. @throws as append. */
+  async sync(): Promise<void> {
+    this.flush()
+    if (this.isOpen) await Promise.all([...this.files.values()].map(({ descriptor }) => synced(descriptor)))
   }
 
   /** Writes what waits, if it can be, and closes the files. Again: nothing. */
@@ -81,6 +88,17 @@ export class LineFiles<Kind extends string> {
       end()
     }
   }
+}
+
+const synced = promisify(fdatasync)
+
+/** Behind a line that a crash has cut, the next one stands alone. */
+function openEnded(path: string): number {
+  const descriptor = openSync(path, 'a+')
+  const { size } = fstatSync(descriptor)
+  const last = Buffer.alloc(1)
+  if (size > 0 && readSync(descriptor, last, 0, 1, size - 1) === 1 && last[0] !== 0x0a) writeSync(descriptor, '\n')
+  return descriptor
 }
 
 /** A single write may take only a part, for example when the disk is nearly full; of a line that cannot be written whole, nothing stays. */

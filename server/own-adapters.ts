@@ -17,6 +17,8 @@ import type { OwnAdapter, SavedClients } from './saved-state.js'
 export class OwnAdapters implements ClientAdapters {
   /** Of replies that counted. */
   private readonly kept = new Map<ClientId, OwnAdapter>()
+  /** The last round that each client replied in; where its kept moments are from. */
+  private readonly keptRounds = new Map<ClientId, number>()
   /** Of this round. They outlive the connection: a client that has replied may leave. */
   private readonly replies = new Map<ClientId, Reply>()
 
@@ -43,8 +45,16 @@ export class OwnAdapters implements ClientAdapters {
     return {
       adapter: this.codedOf(client),
       moments: kept?.moments ? encodeMoments(kept.moments) : null,
-      keep_from: this.optimizerState === 'keep' ? (kept?.round ?? null) : null,
+      keep_from: this.keptRound(client),
     }
+  }
+
+  keptRound(client: ClientId): number | null {
+    return this.optimizerState === 'keep' ? (this.keptRounds.get(client) ?? null) : null
+  }
+
+  forgetKept(client: ClientId): void {
+    this.keptRounds.delete(client)
   }
 
   take(client: ClientId, message: MessageOf<'adapter'>, _: Counts, mostUpdates: number): void {
@@ -52,6 +62,7 @@ export class OwnAdapters implements ClientAdapters {
   }
 
   endRound(round: number, clients: readonly ClientId[]): RoundOutcome {
+    for (const client of clients) this.keptRounds.set(client, round)
     for (const client of clients)
       this.kept.set(client, { ...(this.replies.get(client) ?? unreachable(`the adapter of ${client} is gone`)), round })
     this.replies.clear()
@@ -59,14 +70,15 @@ export class OwnAdapters implements ClientAdapters {
   }
 
   save(): SavedClients {
-    const keptRounds = new Map([...this.kept].map(([client, { round }]) => [client, round]))
-    return { adapter: this.start, moments: null, strategy: null, keptRounds, own: new Map(this.kept) }
+    return { adapter: this.start, moments: null, strategy: null, keptRounds: new Map(this.keptRounds), own: new Map(this.kept) }
   }
 
-  restore({ adapter, own }: SavedClients): void {
+  restore({ adapter, keptRounds, own }: SavedClients): void {
     this.start = adapter
     this.kept.clear()
     for (const [client, kept] of own) this.kept.set(client, kept)
+    this.keptRounds.clear()
+    for (const [client, round] of keptRounds) this.keptRounds.set(client, round)
     this.replies.clear()
   }
 }

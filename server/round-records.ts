@@ -5,7 +5,7 @@ import type { Config } from '../shared/config/schema.js'
 import type { Traffic } from '../shared/protocol/link.js'
 import type { ClientMessage, MessageOf, ServerMessage } from '../shared/protocol/messages.js'
 import { placeOf, TrafficLedger, trafficKind } from '../shared/protocol/traffic.js'
-import type { RoundClient, RoundLine } from '../shared/run-records.js'
+import type { RoundClient, RoundLine, TrafficLine } from '../shared/run-records.js'
 import type { Clock, RunObserver } from './observer.js'
 import { RoundMetrics } from './round-metrics.js'
 import type { ClientId, Member, Missing } from './round-state.js'
@@ -41,6 +41,20 @@ export class RoundRecords {
     private readonly clock: Clock,
   ) {
     this.startedAt = clock.now()
+  }
+
+  /** What has crossed the links and is not written down yet. */
+  get pendingTraffic(): TrafficLine[] {
+    return [...this.attempts.keys()].sort((a, b) => a - b).flatMap((round) => this.ledger.lines(round))
+  }
+
+  /** Goes on behind a round whose line is written. @param traffic of it and later ones; none: it is written down, too. */
+  resume(round: number, traffic: readonly TrafficLine[]): void {
+    this.lastTrafficRound = traffic.length > 0 ? round - 1 : round
+    for (const line of traffic) {
+      this.ledger.restore(line)
+      this.attempts.set(line.round, Math.max(line.attempt, this.attempts.get(line.round) ?? 0))
+    }
   }
 
   /** Books a message that has crossed a client's link. */

@@ -16,7 +16,9 @@ import type { RoundRecords } from './round-records.js'
 import type { ClientId, RoundEffect, RoundEvent, RoundSettings, RoundState, Selection } from './round-state.js'
 import { activityOf } from './round-queries.js'
 import type { Inflight } from './inflight.js'
-import { advanceRounds, initialRounds } from './round.js'
+import { internalError } from './internal-error.js'
+import { firstRounds, type ResumeFrom } from './resume-from.js'
+import { advanceRounds } from './round.js'
 import { requestKey, type Roster } from './roster.js'
 import type { SavedTop } from './saved-state.js'
 import type { StepEngine } from './step-engine.js'
@@ -38,6 +40,12 @@ export interface RoundRunnerOptions {
   readonly observer: RunObserver
   readonly clock: Clock
   readonly trace?: Trace
+  /** Where it goes on; from the beginning, unless given. */
+  readonly resume?: ResumeFrom | undefined
+  /** Takes what a round's end leaves, at once; what it returns writes it down. */
+  readonly checkpoint?: ((state: RoundState) => () => Promise<void>) | undefined
+  /** The oldest round of which a client may still be asked for the moments that it kept; null: none. */
+  keptSince(client: ClientId): number | null
   /** The whole adapter, both halves; of a client where each has its own. */
   adapter(client: ClientId | null): NamedTensors
   /** What the client sent cannot be used, or the engine failed on it. */
@@ -58,7 +66,7 @@ export interface RunEnd {
 export class RoundRunner {
   /** Resolves when the run has finished or was stopped, and all clients were told; rejects when it failed. */
   readonly finished: Promise<void>
-  private current: RoundState = initialRounds()
+  private current: RoundState
   private readonly selection: Selection
   private readonly events: RoundEvent[] = []
   private isBusy = false
@@ -72,10 +80,13 @@ export class RoundRunner {
   private told: Promise<void> = Promise.resolve()
   /** `restart_round`: the top as the round under way found it. */
   private topBefore: SavedTop | null = null
+  /** What kept the last checkpoint from being written. */
+  private unsaved: UserError | null = null
   private settle: { resolve(): void; reject(error: unknown): void } = { resolve() {}, reject() {} }
 
   constructor(private readonly options: RoundRunnerOptions) {
     const { strategy, config } = options
+    this.current = firstRounds(options.resume)
     const { seed } = config.train
     this.selection = {
       train: (ready, round) => strategy.selectTrain(ready, derive(seed, 'select-train', round), round),
@@ -87,6 +98,11 @@ export class RoundRunner {
 
   get state(): RoundState {
     return this.current
+  }
+
+  /** Ends a run at once whose rounds were all made before it was interrupted. */
+  endIfThrough(): void {
+    if (this.current.round > this.options.settings.rounds) void this.finish()
   }
 
   /** Whether there is a round, or an evaluation: what else goes over the wire should give way to it. */
@@ -130,19 +146,24 @@ export class RoundRunner {
   stop(reason: string): Promise<void> {
     // Who asked for it has no time to wait for clients whose connection is broken.
     const isHurried = this.stopReason !== null
-    const message = { type: 'finish' as const, reason: reason.slice(0, 1024) }
-    return this.close({ reason, message, error: null, isHurried }, () => this.settle.resolve())
+    const message = { type: 'finish' as const, reason: reason.slice(0, 1024), complete: false }
+    return this.close({ reason, message, error: null, isHurried })
+  }
+
+  /** All rounds are made. Clients then let go of what they keep for the run, so its last checkpoint comes before they hear of it. */
+  private finish(): Promise<void> {
+    const reason = 'the run has finished'
+    return this.close({ reason, message: { type: 'finish', reason, complete: true }, error: null })
   }
 
   /** Ends the run with an error, which clients are told and `finished` rejects with. */
   fail(error: unknown): Promise<void> {
     const told = error instanceof UserError ? error : internalError('the run could not go on', error)
-    return this.close({ reason: told.message, message: { type: 'error', error: told.report() }, error: told }, () =>
-      this.settle.reject(error),
-    )
+    return this.close({ reason: told.message, message: { type: 'error', error: told.report() }, error: told }, error)
   }
 
-  private close(end: RunEnd, settle: () => void): Promise<void> {
+  /** @param cause what `finished` rejects with, of a run that failed */
+  private close(end: RunEnd, cause?: unknown): Promise<void> {
     if (this.ended) return this.dismissed
     this.ended = end
     const { observer, roster, records } = this.options
@@ -152,10 +173,15 @@ export class RoundRunner {
     this.events.length = 0
     if (end.error) observer.event({ event: 'failed', round, reason: `${end.error.code}: ${end.error.why}` })
     observer.event({ event: 'end', round, reason: end.reason })
-    this.dismissed = Promise.all([roster.dismiss(end), this.told]).then(() => {
-      records.writeTraffic(round)
-      settle()
-    })
+    const isComplete = end.message.type === 'finish' && end.message.complete
+    this.dismissed = (isComplete ? this.told : Promise.resolve())
+      .then(() => Promise.all([roster.dismiss(this.unsaved === null ? end : { ...end, message: notComplete(end) }), this.told]))
+      .then(() => {
+        records.writeTraffic(round)
+        if (end.error) this.settle.reject(cause)
+        else if (this.unsaved === null) this.settle.resolve()
+        else this.settle.reject(this.unsaved)
+      })
     return this.dismissed
   }
 
@@ -179,7 +205,8 @@ export class RoundRunner {
     observer.activity(activity)
   }
 
-  private carryOut(effect: RoundEffect, { round, attempt }: RoundState): void {
+  private carryOut(effect: RoundEffect, before: RoundState): void {
+    const { round, attempt } = before
     const { config, roster, engine, codecs, inflight, adapters, records, observer, clock } = this.options
     switch (effect.type) {
       case 'evaluate': {
@@ -237,7 +264,9 @@ export class RoundRunner {
         return this.merge(effect)
       case 'round-over': {
         const line = records.roundOver(round, attempt, effect.isUnevaluated)
+        const write = round === 0 || effect.isUnevaluated ? undefined : this.options.checkpoint?.(before)
         this.tell(() => observer.round(line))
+        if (write) this.tell(() => write().catch((error: unknown) => this.notSaved(error)))
         const { train_loss, eval_loss } = line
         roster.forgetAnswers()
         for (const client of roster.ids) roster.send(client, { type: 'round-end', round, attempt, train_loss, eval_loss })
@@ -252,7 +281,7 @@ export class RoundRunner {
         return
       }
       case 'finish':
-        return void this.stop(this.stopReason ?? 'the run has finished')
+        return void (this.stopReason === null ? this.finish() : this.stop(this.stopReason))
       case 'fail':
         return void this.fail(effect.error)
       default:
@@ -290,6 +319,7 @@ export class RoundRunner {
         round,
         attempt,
         ...adapters.startOf(client),
+        keep_since: config.federation.optimizer_state === 'keep' ? (this.options.keptSince(client) ?? round) : null,
         steps,
         position: (round - 1) * scheduled,
         positions: num_rounds * scheduled,
@@ -344,20 +374,22 @@ export class RoundRunner {
     void before.then(() => this.dispatch({ type: 'merged' }))
   }
 
+  private notSaved(error: unknown): void {
+    this.unsaved = error instanceof UserError ? error : internalError('the checkpoint could not be written', error)
+    void this.fail(this.unsaved)
+  }
+
   /** Whom it is told does not throw. */
   private tell(tell: () => unknown): void {
     this.told = this.told.then(async () => void (await tell()))
   }
 }
 
-function isOfRoundBefore({ type }: RoundEffect): boolean {
-  return type === 'round-over' || type === 'skip-evaluation'
+/** What clients keep is not to go when there is no checkpoint after which it is not needed. */
+function notComplete({ reason }: RunEnd): ServerMessage {
+  return { type: 'finish', reason, complete: false }
 }
 
-/** What clients and people are told of an error that is none of theirs. */
-export function internalError(what: string, error: unknown): UserError {
-  return new UserError(
-    { code: 'ROUND_FAILED', what, why: error instanceof Error ? error.message : String(error), fix: "see the server's log" },
-    { cause: error },
-  )
+function isOfRoundBefore({ type }: RoundEffect): boolean {
+  return type === 'round-over' || type === 'skip-evaluation'
 }

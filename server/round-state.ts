@@ -100,6 +100,8 @@ export interface RoundState {
   /** The current round, or the last one; 0 before training. */
   readonly round: number
   readonly attempt: number
+  /** The first attempt at rounds that an interrupted run had begun; at all others it is 0. */
+  readonly firstAttempts: ReadonlyMap<number, number>
   readonly started: boolean
   /** Local steps that the schedule counts for a round, fixed at the run's start. */
   readonly localSteps: number

@@ -40,7 +40,17 @@ const MOST_RESTARTS = 20
 const GATHERING: GatheringPhase = { kind: 'gathering', purpose: 'train', selected: null, deadline: 'none' }
 
 export function initialRounds(): RoundState {
-  const nothingYet = { round: 0, attempt: 0, started: false, localSteps: 0, members: new Map(), awaited: [], restarts: 0, waits: 0 }
+  const nothingYet = {
+    round: 0,
+    attempt: 0,
+    started: false,
+    localSteps: 0,
+    members: new Map(),
+    awaited: [],
+    restarts: 0,
+    waits: 0,
+    firstAttempts: new Map(),
+  }
   return { ...nothingYet, phase: GATHERING, stopping: null }
 }
 
@@ -220,7 +230,8 @@ function evaluated(settings: RoundSettings, selection: Selection, state: RoundSt
 function endRound(settings: RoundSettings, selection: Selection, state: RoundState): Transition {
   const over: RoundEffect = { type: 'round-over' }
   if (state.round === settings.rounds) return { state: { ...state, phase: { kind: 'finished' } }, effects: [over, { type: 'finish' }] }
-  const next = { ...state, round: state.round + 1, attempt: 0, restarts: 0, phase: GATHERING }
+  const round = state.round + 1
+  const next = { ...state, round, attempt: state.firstAttempts.get(round) ?? 0, restarts: 0, phase: GATHERING }
   const { state: after, effects } = gatherInTime(settings, selection, next)
   return { state: after, effects: [over, ...effects] }
 }

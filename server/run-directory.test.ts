@@ -58,7 +58,15 @@ describe('a run directory', () => {
 
   test('starts with its config, its metadata and empty line files', async () => {
     const run = create()
-    expect((await readdir(run.folder)).sort()).toEqual(['config.yaml', 'events.jsonl', 'logs', 'metadata.json', 'metrics', 'traffic.jsonl'])
+    expect((await readdir(run.folder)).sort()).toEqual([
+      'config.yaml',
+      'events.jsonl',
+      'logs',
+      'metadata.json',
+      'metrics',
+      'run.lock',
+      'traffic.jsonl',
+    ])
     expect(Config.parse(parse(await readFile(join(run.folder, 'config.yaml'), 'utf8')))).toEqual(
       Config.parse({ transport: { token_file: 'token.txt' } }),
     )

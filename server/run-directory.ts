@@ -12,6 +12,7 @@ import { stringify } from 'yaml'
 import type { Config } from '../shared/config/schema.js'
 import { unreachable, UserError } from '../shared/errors.js'
 import { LineFiles } from './line-files.js'
+import { takeRunLock, type RunLock } from './run-lock.js'
 import {
   type ModelFacts,
   type Metadata,
@@ -36,6 +37,8 @@ export interface RunDirectory {
   /** Where the last adapter goes; not made yet. */
   readonly adapterDir: string
   readonly bestAdapterDir: string
+  /** Of a client's own adapter, in the topology `local`; null: of the one that all share. */
+  bestAdapterDirOf(client: string | null): string
   readonly checkpointsDir: string
   /** Lines are in their files at the end of the turn of the event loop. A method that appends may also tell what went wrong with a line before. */
   appendRound(line: RoundLine): void
@@ -44,6 +47,10 @@ export interface RunDirectory {
   /** Adds the time. */
   appendEvent(event: RunEvent): void
   writeSummary(summary: Omit<Summary, 'schema_version'>): void
+  /** Forces all lines to disk. */
+  sync(): Promise<void>
+  /** Does what writes into the folder. @throws UserError RUN_DIR_UNWRITABLE in place of errors of the system's */
+  writing<Result>(action: () => Promise<Result>): Promise<Result>
   /** Path of a log: `server`, or `client-<id>`. */
   logFile(name: string): string
   close(): void
@@ -91,60 +98,120 @@ export function createRunDirectory({
 }: RunFacts): RunDirectory {
   if (!/^[A-Za-z0-9._-]+$/.test(name) || !/^[A-Za-z0-9]+$/.test(id)) unreachable(`"${name}_${id}" cannot name a run's folder`)
   const folder = resolve(outputDir, `${stamp(now)}_${name}_${id}`)
-  const writing = <Result>(action: () => Result): Result => {
-    try {
-      return action()
-    } catch (cause) {
-      throw unwritable(folder, cause)
-    }
-  }
-  const files = writing(() => {
+  return writing(folder, () => {
     mkdirSync(resolve(outputDir), { recursive: true })
     mkdirSync(folder) // fails if the folder is there: no run writes into another
-    const open = (): LineFiles<Lines> => {
+    let lock: RunLock | null = null
+    try {
+      lock = takeRunLock(lockFile(folder))
       for (const inner of ['metrics', 'logs']) mkdirSync(join(folder, inner))
       writeFileSync(join(folder, 'config.yaml'), stringify(config))
       writeJson(join(folder, 'metadata.json'), metadataOf(id, name, metadata, now))
-      const at = (path: string): string => join(folder, path)
-      const paths = {
-        rounds: at('metrics/rounds.jsonl'),
-        steps: at('metrics/steps.jsonl'),
-        events: at('events.jsonl'),
-        traffic: at('traffic.jsonl'),
-      }
-      return new LineFiles(paths, trace)
-    }
-    try {
-      return open()
+      return directoryIn({ folder, id, name, created: now }, lock, trace)
     } catch (error) {
+      lock?.release()
       rmSync(folder, { recursive: true, force: true })
       throw error
     }
   })
+}
+
+/** A run that goes on in its folder. */
+export interface RunToReopen {
+  readonly folder: string
+  /** Of the folder, taken before anything in it was read; the directory releases it. */
+  readonly lock: RunLock
+  readonly metadata: Metadata
+  /** What it goes on with. */
+  readonly config: Config
+  readonly resumed: { readonly argv: readonly string[]; readonly versions: Readonly<Record<string, string>> }
+  readonly trace?: Trace
+}
+
+/**
+ * Opens a run's folder again: lines are appended behind those that are there, and the summary of its last end goes.
+ * @throws as createRunDirectory
+ */
+export function reopenRunDirectory({ folder, lock, metadata, config, resumed, trace = silentTrace }: RunToReopen): RunDirectory {
+  return writing(folder, () => {
+    for (const inner of ['metrics', 'logs']) mkdirSync(join(folder, inner), { recursive: true })
+    const again = { time: new Date().toISOString(), argv: [...resumed.argv], pid: process.pid, versions: versionsOf(resumed.versions) }
+    writeJson(join(folder, 'metadata.json'), { ...metadata, resumed: [...(metadata.resumed ?? []), again] })
+    writeWhole(join(folder, 'config.yaml'), stringify(config))
+    rmSync(summaryFile(folder), { force: true })
+    const { id, name } = metadata
+    return directoryIn({ folder, id, name, created: new Date(metadata.created) }, lock, trace)
+  })
+}
+
+/** Names the process that writes the run, see run-lock.ts. */
+export function lockFile(folder: string): string {
+  return join(folder, 'run.lock')
+}
+
+function summaryFile(folder: string): string {
+  return join(folder, 'metrics', 'summary.json')
+}
+
+function writing<Result>(folder: string, action: () => Result): Result {
+  try {
+    return action()
+  } catch (cause) {
+    throw unwritable(folder, cause)
+  }
+}
+
+function directoryIn(
+  { folder, ...names }: Pick<RunDirectory, 'folder' | 'id' | 'name' | 'created'>,
+  lock: RunLock,
+  trace: Trace,
+): RunDirectory {
+  const at = (path: string): string => join(folder, path)
+  const files = new LineFiles<Lines>(
+    {
+      rounds: at('metrics/rounds.jsonl'),
+      steps: at('metrics/steps.jsonl'),
+      events: at('events.jsonl'),
+      traffic: at('traffic.jsonl'),
+    },
+    trace,
+  )
   const append = (kind: Lines, line: Readonly<Record<string, unknown>>): void =>
-    writing(() => files.append(kind, JSON.stringify(withoutNaN(line))))
+    writing(folder, () => files.append(kind, JSON.stringify(withoutNaN(line))))
+  const bestAdapterDir = at('adapter-best')
   return {
     folder,
-    id,
-    name,
-    created: now,
-    adapterDir: join(folder, 'adapter'),
-    bestAdapterDir: join(folder, 'adapter-best'),
-    checkpointsDir: join(folder, 'checkpoints'),
+    ...names,
+    adapterDir: at('adapter'),
+    bestAdapterDir,
+    bestAdapterDirOf: (client) => (client === null ? bestAdapterDir : join(bestAdapterDir, client)),
+    checkpointsDir: at('checkpoints'),
     appendRound: (line) => append('rounds', line),
     appendStep: (line) => append('steps', line),
     appendTraffic: (line) => append('traffic', line),
     appendEvent: (event) => append('events', { time: new Date().toISOString(), ...event }),
     writeSummary: (summary) =>
-      writing(() => {
+      writing(folder, () => {
         files.flush()
-        writeJson(join(folder, 'metrics', 'summary.json'), withoutNaN({ schema_version: RECORDS_VERSION, ...summary }))
+        writeJson(summaryFile(folder), withoutNaN({ schema_version: RECORDS_VERSION, ...summary }))
+      }),
+    async sync() {
+      await files.sync().catch((cause: unknown) => {
+        throw unwritable(folder, cause)
+      })
+    },
+    writing: (action) =>
+      action().catch((cause: unknown) => {
+        throw cause instanceof UserError ? cause : unwritable(folder, cause)
       }),
     logFile(logName) {
       if (!/^[A-Za-z0-9._-]+$/.test(logName)) unreachable(`"${logName}" cannot name a log file`)
       return join(folder, 'logs', `${logName}.log`)
     },
-    close: () => files.close(),
+    close() {
+      files.close()
+      lock.release()
+    },
     remove: () => rmSync(folder, { recursive: true, force: true }),
   }
 }
@@ -164,13 +231,17 @@ function metadataOf(id: string, name: string, { argv, model, versions, code, gro
       cores: processors.length,
       memory_bytes: totalmem(),
     },
-    versions: { cutlayer: packageVersion(), node: process.versions.node, ...versions },
+    versions: versionsOf(versions),
     argv: [...argv],
     pid: process.pid,
     model,
     ...(code ? { code } : {}),
     ...(group ? { group } : {}),
   }
+}
+
+function versionsOf(versions: Readonly<Record<string, string>> | undefined): Record<string, string> {
+  return { cutlayer: packageVersion(), node: process.versions.node, ...versions }
 }
 
 /** `20260131-235959`, UTC. */
@@ -180,9 +251,13 @@ function stamp(time: Date): string {
 
 /** Whole or not at all: a crash leaves the old file or none, never half of one. */
 function writeJson(path: string, value: unknown): void {
+  writeWhole(path, `${JSON.stringify(value, null, 2)}\n`)
+}
+
+function writeWhole(path: string, text: string): void {
   const temporary = `${path}.tmp`
   try {
-    writeFileSync(temporary, `${JSON.stringify(value, null, 2)}\n`)
+    writeFileSync(temporary, text)
     renameSync(temporary, path)
   } catch (error) {
     rmSync(temporary, { force: true })
@@ -199,7 +274,7 @@ function unwritable(folder: string, cause: unknown): UserError {
       what: "the run's folder cannot be written",
       why: `${folder}: ${isFull ? 'the disk is full' : cause instanceof Error ? cause.message : String(cause)}`,
       fix: isFull
-        ? 'free room on that disk for logs and two adapters, or set output.output_dir to a folder on another'
+        ? 'free room on that disk for logs, two adapters and checkpoints, or set output.output_dir to a folder on another'
         : 'set output.output_dir to a folder that you may write to, on a disk with room',
     },
     { cause },

@@ -13,6 +13,7 @@ import type { NamedTensors } from '../shared/tensor.js'
 import type { Trace } from '../shared/trace.js'
 import { ClientCuts, openCodecBook } from './client-cuts.js'
 import { EdgeServer } from './edge-server.js'
+import type { CheckpointSink, ResumeFrom } from './resume-from.js'
 import type { Clock, RunObserver } from './observer.js'
 import { loadStrategy } from './strategy/own.js'
 import type { Strategy } from './strategy/strategy.js'
@@ -35,6 +36,10 @@ export interface ServerSetup {
   readonly strategy?: Strategy
   /** Starts from this adapter in place of a fresh one. */
   readonly start?: NamedTensors
+  /** Goes on from there; from the beginning, unless given. */
+  readonly resume?: ResumeFrom | undefined
+  /** Takes the state at every round's end. */
+  readonly checkpoints?: CheckpointSink | undefined
   readonly clock?: Clock
   readonly trace?: Trace
 }
@@ -84,6 +89,8 @@ export async function startServer(setup: ServerSetup): Promise<StartedServer> {
     start: setup.start ?? initialAdapter(lora.modules, { r: lora.ranks, seed: config.train.seed, init }),
     strategy,
     observer: setup.observer,
+    resume: setup.resume,
+    checkpoints: setup.checkpoints,
     token: setup.token,
     ...(setup.files ? { files: setup.files } : {}),
     ...(setup.clock ? { clock: setup.clock } : {}),

@@ -180,7 +180,7 @@ export const CodeFile = z.object({
 })
 export type CodeFile = z.infer<typeof CodeFile>
 
-/** metadata.json, written once at the start. */
+/** metadata.json, written at the start, and again when the run goes on. */
 export const Metadata = z.object({
   schema_version: z.int(),
   id: z.string(),
@@ -196,6 +196,10 @@ export const Metadata = z.object({
   /** By what they are. */
   code: z.object({ strategy: CodeFile.optional(), dataset: CodeFile.optional() }).optional(),
   group: RunGroup.optional(),
+  /** Processes that went on with the run after it was interrupted, in their order; all else here is the first one's. */
+  resumed: z
+    .array(z.object({ time: Time, argv: z.array(z.string()), pid: z.int().positive(), versions: z.record(z.string(), z.string()) }))
+    .optional(),
 })
 export type Metadata = z.infer<typeof Metadata>
 

@@ -75,6 +75,7 @@ function training(setting: RoundSetting, { round, steps }: RoundWork): Traffic[]
     // Before the first round there are none.
     moments: round === 1 ? null : momentsOf(setting, lengths),
     keep_from: config.federation.optimizer_state === 'keep' && round > 1 ? round - 1 : null,
+    keep_since: config.federation.optimizer_state === 'keep' ? Math.max(1, round - 1) : null,
     steps: steps.length,
     position: (round - 1) * steps.length,
     positions,

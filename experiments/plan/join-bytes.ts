@@ -43,11 +43,11 @@ export function joinTraffic({ config, model, client, part, software }: JoinFacts
   return [
     { kind: 'control', direction: 'up', messages: 1, payload_bytes: 0, wire_bytes: frameBytes('hello', opening, 'client') },
     messageTraffic(welcome, 'server', [], max_chunk_bytes),
-    messageTraffic({ type: 'ready', examples: 200, tokens: 20_000, eval_examples: 20 }, 'client', [], max_chunk_bytes),
+    messageTraffic({ type: 'ready', examples: 200, tokens: 20_000, eval_examples: 20, kept: [] }, 'client', [], max_chunk_bytes),
   ]
 }
 
 /** The farewell, which counts to the last round. */
 export function finishTraffic({ transport }: Config): Traffic[] {
-  return [messageTraffic({ type: 'finish', reason: 'the run has finished' }, 'server', [], transport.max_chunk_bytes)]
+  return [messageTraffic({ type: 'finish', reason: 'the run has finished', complete: true }, 'server', [], transport.max_chunk_bytes)]
 }

@@ -190,9 +190,9 @@ describe.skipIf(reason !== null)('a disk that is full', () => {
       mean: new Map([['a', f32([2000], new Float32Array(2000))]]),
       square: new Map([['a', f32([2000], new Float32Array(2000))]]),
     }
-    await moments.save(1, state)
+    await moments.save(1, state, 1)
     disk.fill(pages * PAGE_BYTES)
-    await expect(moments.save(2, state)).rejects.toMatchObject({
+    await expect(moments.save(2, state, 1)).rejects.toMatchObject({
       code: 'CLIENT_FAILED',
       fix: expect.stringContaining('CUTLAYER_STATE') as string,
     })
@@ -273,7 +273,7 @@ describe.each(WAYS)('when %s', (_, make) => {
   test("a client's state folder, it says what to set", async () => {
     const moments = storedMoments('run', 'ada', join(await make(), 'state'))
     const failure = { code: 'CLIENT_FAILED', fix: expect.stringContaining('CUTLAYER_STATE') as string }
-    await expect(moments.save(1, { updates: 1, mean: new Map(), square: new Map() })).rejects.toMatchObject(failure)
+    await expect(moments.save(1, { updates: 1, mean: new Map(), square: new Map() }, 1)).rejects.toMatchObject(failure)
   })
 })
 

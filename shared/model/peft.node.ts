@@ -75,6 +75,11 @@ function oneOfSeveral(folder: string, names: readonly string[]): UserError {
   })
 }
 
+/** An adapter's weights alone, by name in memory. @throws as readPeftAdapter, of the file of weights */
+export function readPeftWeights(folder: string): Promise<Map<string, F32Tensor>> {
+  return readWeights(folder)
+}
+
 async function readWeights(folder: string): Promise<Map<string, F32Tensor>> {
   const file = join(folder, WEIGHTS)
   const source: Source = { name: file, code: 'ADAPTER_CORRUPT' }

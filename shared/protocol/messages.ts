@@ -18,6 +18,9 @@ export { ClientId } from './client-id.js'
 /** Both ends compare this on connect; a change to any message below raises it. */
 export const PROTOCOL_VERSION = 8
 
+/** A client keeps moments of as many rounds as the server has checkpoints, and one or two more. */
+export const MOST_KEPT = 10_000
+
 const Count = z.int().nonnegative()
 const Bytes = z.instanceof(Uint8Array)
 const CodecName = z.string().max(MOST_NAME_CHARACTERS)
@@ -149,6 +152,10 @@ export const Ready = z
     examples: Count.describe('training rows it holds'),
     tokens: Count.describe('scored tokens in them'),
     eval_examples: Count.describe('held-out rows it holds'),
+    kept: z
+      .array(Count)
+      .max(MOST_KEPT)
+      .describe('with `optimizer_state: keep`: rounds at whose end it kept moments that it still has; else none'),
   })
   .describe('The client has its model and data: what weights its adapter in the mean, and how long its epoch is.')
 
@@ -200,6 +207,9 @@ export const RoundStart = z
     moments: CodedMoments.nullable().describe('the optimizer state it goes on with; nil: as keep_from says'),
     keep_from: Count.nullable().describe(
       'with `optimizer_state: keep`: the round at whose end the client kept the moments it is to take; nil: empty ones',
+    ),
+    keep_since: Count.nullable().describe(
+      'with `optimizer_state: keep`: once this round is kept, moments of rounds before this one are never asked for again; nil: none are kept',
     ),
     steps: Count.describe('local steps that the client is to make'),
     position: Count.describe("of step 0 in the learning rate's schedule"),
@@ -342,7 +352,13 @@ export const Evaluation = z
 
 // ---- the rest
 
-export const Finish = z.object({ type: z.literal('finish'), reason: z.string().max(1024) }).describe('The run is over; the link closes.')
+export const Finish = z
+  .object({
+    type: z.literal('finish'),
+    reason: z.string().max(1024),
+    complete: z.boolean().describe('whether all rounds were made: what a client keeps for this run may go'),
+  })
+  .describe('The run is over; the link closes.')
 export const Heartbeat = z
   .object({ type: z.literal('heartbeat') })
   .describe('A sign of life; an end may also send it as a frame of that name.')

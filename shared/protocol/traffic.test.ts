@@ -124,6 +124,10 @@ describe('the ledger', () => {
 
   test('a message is booked on the round it names, else on the current one', () => {
     expect(placeOf(sampleStep(0), 'a', { round: 9, attempt: 3 })).toEqual({ round: 1, attempt: 0, client: 'a' })
-    expect(placeOf({ type: 'finish', reason: 'done' }, 'a', { round: 9, attempt: 3 })).toEqual({ round: 9, attempt: 3, client: 'a' })
+    expect(placeOf({ type: 'finish', reason: 'done', complete: true }, 'a', { round: 9, attempt: 3 })).toEqual({
+      round: 9,
+      attempt: 3,
+      client: 'a',
+    })
   })
 })

@@ -90,6 +90,11 @@ export class TrafficLedger {
     line.wire_bytes += wireBytes
   }
 
+  /** Takes back a line that `lines` gave to an earlier ledger. */
+  restore(line: TrafficLine): void {
+    this.entries.set(keyOf(line, line.direction, line.kind), { ...line })
+  }
+
   /** Notes that a cut tensor has crossed, beside the message that carried it. */
   addTensor(place: TrafficPlace, direction: 'up' | 'down', kind: TrafficKind, shape: readonly number[]): void {
     this.lineOf(place, direction, kind).fp32_bytes += fp32Bytes(shape)
