@@ -191,6 +191,25 @@ describe('a broken connection', () => {
     for (const { error } of await Promise.all(closed)) expect(error?.code).toBe('CONNECTION_LOST')
   })
 
+  test('while the client lost its permission: it cannot go on with its link, and the link waits for nobody else', async () => {
+    const asked: boolean[] = []
+    let isRevoked = false
+    const first = await startServer({
+      screen(_, isBack) {
+        asked.push(isBack)
+        if (isRevoked) throw new UserError({ code: 'TOKEN_REFUSED', what: 'no', why: 'its token was revoked', fix: 'none' })
+      },
+    })
+    const proxy = await startProxy(first.server)
+    const client = await startClient(proxy.port)
+    const closed = closing(client)
+    proxy.shut()
+    isRevoked = true
+    proxy.open()
+    expect((await closed).error).toMatchObject({ code: 'TOKEN_REFUSED', why: 'its token was revoked' })
+    expect(asked).toEqual([false, true])
+  })
+
   test('of a server that was started again: the client is told that its link is unknown', async () => {
     const first = await startServer()
     const proxy = await startProxy(first.server)
