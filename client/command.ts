@@ -14,7 +14,6 @@ import {
 } from '../shared/command-line/index.node.js'
 import { OWN_MODULE } from '../shared/config/own-path.js'
 import { UserError } from '../shared/errors.js'
-import type { ClientLink } from '../shared/protocol/link.js'
 import { ClientId, type Part } from '../shared/protocol/messages.js'
 import { readToken } from '../shared/token-file.node.js'
 import { openTraceFile } from '../shared/trace-file.node.js'
@@ -24,7 +23,8 @@ import { clientSecret } from './identity.node.js'
 import { helloOf } from './join.js'
 import { connectUnlessStopped, participate } from './participate.node.js'
 import { ClientReport, summaryText } from './report.node.js'
-import type { ConnectionState, ConnectOptions } from './socket.js'
+import { DEFAULT_RETRY_SECONDS } from './stay.js'
+import type { ConnectionState } from './socket.js'
 import { trust } from './trust.node.js'
 
 const NOTICE =
@@ -54,6 +54,7 @@ const Options = z.object({
   threads: integerFlag(1, 1024).optional(),
   trace: z.string().min(1, 'a file').optional(),
   ca: z.string().min(1, 'a file').optional(),
+  retryS: integerFlag(0, 86_400).default(DEFAULT_RETRY_SECONDS),
 })
 type Options = z.infer<typeof Options>
 
@@ -72,6 +73,7 @@ const clientCommand = defineCommand({
     '--engine <name>': 'onnx, tfjs or reference [onnx]',
     '--threads <count>': 'threads that compute [cores]',
     '--trace <file>': 'write what this client does when, as a Chrome trace',
+    '--retry-s <seconds>': `how long to wait for a server that is gone to come back; 0: not at all [${DEFAULT_RETRY_SECONDS}]`,
     '--ca <file>': 'certificates (PEM) to trust for an https server [those of Node and NODE_EXTRA_CA_CERTS]',
   },
   options: Options,
@@ -95,11 +97,17 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
     const software = `cutlayer ${packageVersion()}`
     const secret = clientSecret(server, client)
     const hello = helloOf({ client, token, secret, part, ownData: ownFile !== null, engine: backend.name, software })
-    const link = await connected(context, { ...trusted, url: server, hello: () => hello })
+    const connecting = { ...trusted, url: server, hello: () => hello, onState: connectionReport(context, server) }
+    const link = await connectUnlessStopped(connecting, context.signal)
     if (link) {
       const trustsConfigPaths = part !== null || isThisMachine(server)
       const choice = { client, ownFile, datasetFile: options.dataset ?? null, part, trustsConfigPaths }
       await participate({
+        reconnect: {
+          retrySeconds: options.retryS,
+          connect: (seconds) => connectUnlessStopped({ ...connecting, connectSeconds: seconds }, context.signal),
+          onLost: (error, seconds) => tellLost(context, error, seconds),
+        },
         ...{
           client,
           link,
@@ -128,15 +136,19 @@ async function runClient(context: CommandContext, options: Options): Promise<Com
   }
 }
 
-async function connected(context: CommandContext, options: ConnectOptions): Promise<ClientLink | null> {
+function connectionReport(context: CommandContext, url: string): (state: ConnectionState) => void {
   let isFirst = true
-  const onState = (state: ConnectionState): void => {
-    const text =
-      state === 'reconnecting' ? 'the connection is lost; trying again' : isFirst ? `connected to ${options.url}` : 'connected again'
+  return (state) => {
+    const text = state === 'reconnecting' ? 'the connection is lost; trying again' : isFirst ? `connected to ${url}` : 'connected again'
     isFirst = false
     context.event({ event: 'connection', state }, text)
   }
-  return connectUnlessStopped({ ...options, onState }, context.signal)
+}
+
+/** The link is lost for good, and the client stays. */
+function tellLost(context: CommandContext, { what, why }: UserError, seconds: number): void {
+  const text = `${what} (${why}); waiting for the server for up to ${seconds} s, to join the run again`
+  context.event({ event: 'connection', state: 'waiting', reason: why, seconds }, text)
 }
 
 function tellRows(context: CommandContext, rows: DataReport): void {

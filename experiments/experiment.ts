@@ -18,7 +18,8 @@ import type { HubEvent } from '../shared/model/hub/snapshot.node.js'
 import type { RunGroup } from '../shared/run-records.js'
 import type { TraceFile } from '../shared/trace-file.node.js'
 import { checkRows } from './check-rows.js'
-import { clientProcesses, memoryClients, type RunningClients } from './clients.js'
+import { clientProcesses } from './client-processes.js'
+import { memoryClients, type RunningClients } from './clients.js'
 import { refuseStrangers } from './named-clients.js'
 import { runResult, type RunResult } from '../server/run-summary.js'
 
@@ -145,12 +146,12 @@ function refuseTemporary(cause: Error): never {
 }
 
 /** Waits for the server; a client that fails before training begins ends the run with its error, and so does the first to fail if all do. */
-async function untilFinished({ hosted }: Setup, clients: RunningClients, { signal, urgent }: Stops): Promise<void> {
+async function untilFinished({ config, hosted }: Setup, clients: RunningClients, { signal, urgent }: Stops): Promise<void> {
   const { server } = hosted.started
   const failed = new Promise<never>((_, reject) => {
     clients.ended.catch(async (error: Error) => {
-      // Once rounds are under way the server goes on without a client that left, as long as there is another.
-      if (server.round > 0) await clients.settled
+      // Once rounds are under way the server goes on without a client that left, as long as there is another, and the rounds may do without it.
+      if (server.round > 0 && config.federation.on_client_loss === 'continue') await clients.settled
       if (!hosted.record.isOver && !signal?.aborted) reject(error)
     })
   })

@@ -40,7 +40,7 @@ interface Ending {
  * @param losses by `round/step`, each once
  */
 async function run(changes: Groups, losses: readonly string[] = []): Promise<Ending> {
-  const groups = { ...BASE, ...changes, federation: { ...BASE.federation, ...changes.federation, on_client_loss: 'restart_round' } }
+  const groups: Groups = { ...BASE, ...changes, federation: { ...BASE.federation, ...changes.federation, on_client_loss: 'restart_round' } }
   const left = new Set(losses)
   const kept: MomentsStore[] = Array.from({ length: CLIENTS }, memoryMoments)
   const clients: LiveClient[] = []
@@ -100,7 +100,11 @@ describe('a round that starts again because it lost a client ends with the numbe
     // What the attempts cost that were given up stays in the books, under their own number.
     expect([...new Set(disturbed.traffic.filter(({ round }) => round === 1).map(({ attempt }) => attempt))]).toEqual([0, 1])
     expect(live.events.filter(({ event }) => event === 'restart')).toMatchObject(
-      [1, 2, 3].map((round) => ({ round, attempt: 1, reason: expect.stringMatching(/client-. was lost: (killed|started again)/) as string })),
+      [1, 2, 3].map((round) => ({
+        round,
+        attempt: 1,
+        reason: expect.stringMatching(/client-. was lost: (killed|started again)/) as string,
+      })),
     )
   })
 

@@ -5,7 +5,8 @@ import { dataFromRows } from '../../client/data.js'
 import { openData } from '../../client/equipment.node.js'
 import { clientSecret } from '../../client/identity.node.js'
 import { helloOf } from '../../client/join.js'
-import { connectUnlessStopped, participate } from '../../client/participate.node.js'
+import { connectUnlessStopped, participate, type Reconnect } from '../../client/participate.node.js'
+import { DEFAULT_RETRY_SECONDS } from '../../client/stay.js'
 import type { TrainerEvent } from '../../client/trainer.js'
 import { trust } from '../../client/trust.node.js'
 import { loadClientRows } from '../../datasets/load.js'
@@ -39,6 +40,8 @@ export interface ClientOptions {
   readonly engine?: string
   /** [the cores of this machine] */
   readonly threads?: number
+  /** How many seconds to wait for a server that is gone to come back [600]; 0: not at all. */
+  readonly retrySeconds?: number
   /** Is told what it does, as it does it. */
   readonly onEvent?: (event: TrainerEvent) => void
   /** As `leave`. */
@@ -82,9 +85,14 @@ export class Client {
     try {
       const facts = { client: id, token, secret: clientSecret(url, id), part, ownData: options.data !== undefined, engine: backend.name }
       const hello = helloOf({ ...facts, software: `cutlayer ${packageVersion()}` })
-      const link = await connectUnlessStopped({ ...trusted, url, hello: () => hello }, both)
+      const connecting = { ...trusted, url, hello: () => hello }
+      const link = await connectUnlessStopped(connecting, both)
       if (!link) throw both.reason
-      return new Client(id, takePart(link, backend, { ...options, signal: both }), leaving)
+      const reconnect: Reconnect = {
+        retrySeconds: options.retrySeconds ?? DEFAULT_RETRY_SECONDS,
+        connect: (connectSeconds) => connectUnlessStopped({ ...connecting, connectSeconds }, both),
+      }
+      return new Client(id, takePart(link, reconnect, backend, { ...options, signal: both }), leaving)
     } catch (error) {
       await backend.dispose()
       throw error
@@ -98,11 +106,16 @@ export class Client {
   }
 }
 
-async function takePart(link: ClientLink, backend: Backend, options: ClientOptions & { readonly signal: AbortSignal }): Promise<void> {
+async function takePart(
+  link: ClientLink,
+  reconnect: Reconnect,
+  backend: Backend,
+  options: ClientOptions & { readonly signal: AbortSignal },
+): Promise<void> {
   const { id: client, data, datasetFile = null, part = null, model: modelFolder = null, signal, onEvent } = options
   try {
     await participate({
-      ...{ client, link, backend, modelFolder, signal },
+      ...{ client, link, reconnect, backend, modelFolder, signal },
       async openRows(welcome, model) {
         if (data === undefined || typeof data === 'string') {
           // Files that a server names are for the command line to allow, where a person sees which they are.

@@ -103,10 +103,10 @@ describe('a run whose clients are killed', () => {
   })
 })
 
-test('clients whose server is killed end with CONNECTION_LOST', async () => {
+test('clients whose server is killed end with CONNECTION_LOST if they are not to wait for it', async () => {
   const server = start('server', await workshop.config('server.yaml', { federation: ENDLESS }), '--port', '0')
   const { url } = await server.line({ event: 'listening' })
-  const clients = ['ada', 'bob'].map((id) => start('client', '--server', String(url), '--id', id, '--model', 'model', '--threads', '1'))
+  const clients = ['ada', 'bob'].map((id) => start('client', '--server', String(url), '--id', id, '--model', 'model', '--retry-s', '0'))
   await Promise.all(clients.map((client) => client.line({ event: 'step', step: 0 })))
   server.child.kill('SIGKILL')
   for (const { status, envelope } of await Promise.all(clients.map(({ ended }) => ended))) {
