@@ -246,7 +246,7 @@ describe('a command line that cannot work is refused before anything is opened:'
     [[...good, '--part', '1'], 'BAD_ARGUMENT', '--part has a wrong value'],
     [[...good, '--threads', '0'], 'BAD_ARGUMENT', '--threads has a wrong value'],
     [[...good, '--engine', 'torch'], 'BAD_ARGUMENT', 'there is no engine called torch'],
-    [[...good, '--ca', 'ca.pem'], 'CONFIG_NOT_BUILT', '--ca is not built yet'],
+    [[...good, '--ca', 'nowhere.pem'], 'BAD_ARGUMENT', '--ca names nowhere.pem, which cannot be used'],
     [[...good, '--token-file', 'nowhere'], 'BAD_ARGUMENT', 'there is no token to read in nowhere'],
   ])('%j', async (args, code, what) => {
     expect(await error(...args)).toMatchObject({ code, what: expect.stringContaining(what) as string })

@@ -9,6 +9,9 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { EdgeServer, parseConfig } from '../index.js'
 import { PROTOCOL_VERSION } from '../shared/protocol/messages.js'
 import type { RunEvent } from '../shared/run-records.js'
+import { testAuthority } from '../server/testing/certificates.js'
+import { changeStore } from '../server/tokens/store-file.js'
+import { withNewToken } from '../server/tokens/store.js'
 import { openWorkshop, type Workshop } from './testing/workshop.js'
 
 const NOT_INSTALLED = 77
@@ -21,6 +24,11 @@ beforeAll(async () => {
   process.env.CUTLAYER_CACHE = workshop.at('cache')
   await writeFile(workshop.at('token'), `${TOKEN}\n`)
   await writeFile(workshop.at('other-token'), 'another-word\n')
+  const authority = testAuthority()
+  const { cert, key } = authority.issue(['127.0.0.1'])
+  const created = await changeStore(workshop.at('tokens.json'), (store) => withNewToken(store, 'monty', { days: null, now: new Date() })!)
+  const files = { 'ca.pem': authority.cert, 'cert.pem': cert, 'key.pem': key, 'monty.token': created.token }
+  await Promise.all(Object.entries(files).map(([name, content]) => writeFile(workshop.at(name), content)))
 })
 afterAll(() => workshop.remove())
 
@@ -34,7 +42,8 @@ interface Outcome {
 
 /** null, with the reason printed, where its packages are not installed. */
 async function python(...args: string[]): Promise<Outcome | null> {
-  const child = spawn('python3', [CLIENT, ...args])
+  // OpenSSL's own variable: whom Python trusts in place of the system's authorities.
+  const child = spawn('python3', [CLIENT, ...args], { env: { ...process.env, SSL_CERT_FILE: workshop.at('ca.pem') } })
   const ended = new Promise<number | null>((done) => child.on('error', () => done(null)).on('close', done))
   const [stdout, stderr, status] = await Promise.all([text(child.stdout), text(child.stderr), ended])
   if (status === null || status === NOT_INSTALLED) {
@@ -72,6 +81,18 @@ test.each([
     told: { welcome: { protocol: PROTOCOL_VERSION, rounds: 3, family: 'gpt2', layers: 4, part: null } },
   })
   expect(named(events)).toEqual(['join monty', 'leave monty'])
+})
+
+test('a client in Python joins with its own token over TLS, and nobody else does with it', async () => {
+  const tls = { cert: workshop.at('cert.pem'), key: workshop.at('key.pem') }
+  const events = await start({ tls, token_file: workshop.at('tokens.json') })
+  expect(server.url).toMatch(/^https:/)
+  const refused = await python(server.url, 'terry', '--token-file', workshop.at('monty.token'))
+  const welcomed = await python(server.url, 'monty', '--token-file', workshop.at('monty.token'))
+  if (!refused || !welcomed) return
+  expect(refused).toMatchObject({ status: 3, told: { refused: { code: 'TOKEN_REFUSED', why: 'its token is not that of terry' } } })
+  expect(welcomed).toMatchObject({ status: 0, told: { welcome: { protocol: PROTOCOL_VERSION } } })
+  expect(named(events)).toEqual(['refused terry', 'join monty', 'leave monty'])
 })
 
 test.each([

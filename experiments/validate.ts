@@ -98,6 +98,8 @@ async function missingFiles({ data, federation, transport }: Config): Promise<st
     ['federation.strategy', isOwnModule(federation.strategy) ? federation.strategy : null],
     ['data.path', data.path],
     ['data.eval_path', data.eval_path],
+    ['transport.tls.cert', transport.tls?.cert ?? null],
+    ['transport.tls.key', transport.tls?.key ?? null],
     ['transport.token_file', transport.token_file],
   ] as const
   const warnings = await Promise.all(

@@ -2,6 +2,8 @@
 
   python client.py http://127.0.0.1:7700 NAME [--token-file FILE] [--protocol VERSION]
 
+An https server is trusted by the system's authorities, or by those in the file that the environment's SSL_CERT_FILE names.
+
 Prints one JSON line: {"welcome": {...}}, {"refused": {"code", "what", "why", "fix"}} or {"lost": reason}. Exit status 0, 3 or 6.
 Needs: pip install python-socketio msgpack aiohttp (status 77, and a line on stderr, without them).
 """
@@ -103,9 +105,9 @@ class Client:
 
 
 parser = argparse.ArgumentParser(description="joins a run of cutlayer, and leaves it")
-parser.add_argument("server", help="http://host:port")
+parser.add_argument("server", help="http://host:port, or https:")
 parser.add_argument("name", help="the client's id")
-parser.add_argument("--token-file", type=argparse.FileType())
+parser.add_argument("--token-file", type=argparse.FileType(), help="its own token, or that of all clients")
 parser.add_argument("--protocol", type=int, default=PROTOCOL_VERSION)
 options = parser.parse_args()
 token = options.token_file.read().strip() if options.token_file else None
