@@ -5,11 +5,10 @@
  * its session waits; a new connection with the same session id and token goes on where the old one broke.
  */
 import { createHash } from 'node:crypto'
-import { createServer, type RequestListener, type Server as HttpServer } from 'node:http'
-import { createServer as createTlsServer, type Server as HttpsServer } from 'node:https'
+import type { RequestListener } from 'node:http'
 import type { Socket as NetSocket } from 'node:net'
 import { Server, type Socket } from 'socket.io'
-import { UserError, unreachable } from '../shared/errors.js'
+import { UserError } from '../shared/errors.js'
 import { Opening, type Frames, type Wire } from '../shared/protocol/frames.js'
 import { DEFAULT_LIMITS, type LinkLimits } from '../shared/protocol/limits.js'
 import type { ServerLink } from '../shared/protocol/link.js'
@@ -18,14 +17,13 @@ import { Decoder, Encoder } from '../shared/protocol/parser.js'
 import { farewell, parse, Session } from '../shared/protocol/session.js'
 import type { Certificate } from './certificate.js'
 import { isNameOf, isSameOrigin, urlHost, type KnownNames } from './hosts.js'
+import { bind, httpServer } from './http-server.js'
 
 const HELLO_SECONDS = 10
 /** What a frame may have beside the bytes of its chunk; a hello fits in it too. socket.io closes on more without a word. */
 const ENVELOPE_BYTES = 65536
 /** How long closing waits for farewells to go out. */
 const FAREWELL_MS = 1000
-/** The oldest version without known weaknesses; Node's own lower bound can be set from outside. */
-const MIN_TLS = 'TLSv1.2'
 
 export interface LinkInfo {
   readonly client: string
@@ -261,18 +259,6 @@ function connectionKey({ remoteAddress, remotePort, localAddress, localPort }: N
   return [remoteAddress, remotePort, localAddress, localPort].join(' ')
 }
 
-/** Plain HTTP, or all of it over TLS. */
-function httpServer(
-  certificate: Certificate | undefined,
-  helloMs: number,
-  listener: RequestListener,
-): { readonly http: HttpServer | HttpsServer; renew(certificate: Certificate): void } {
-  if (!certificate) return { http: createServer(listener), renew: () => unreachable('a server without TLS got a certificate') }
-  const contextOf = ({ cert, key }: Certificate) => ({ cert, key, minVersion: MIN_TLS }) as const
-  const http = createTlsServer({ ...contextOf(certificate), handshakeTimeout: helloMs }, listener)
-  return { http, renew: (renewed) => http.setSecureContext(contextOf(renewed)) }
-}
-
 function wireOf(socket: Socket): Wire {
   return {
     send: (name, body) => void socket.emit(name, body),
@@ -293,32 +279,6 @@ function readOpening(body: unknown): Opening {
     })
   }
   return parse(Opening, body, 'hello')
-}
-
-function bind(http: HttpServer | HttpsServer, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    http.once('error', (error: NodeJS.ErrnoException) => reject(bindError(error, host, port)))
-    http.listen(port, host, resolve)
-  })
-}
-
-function bindError(error: NodeJS.ErrnoException, host: string, port: number): UserError {
-  const what = `the server cannot listen on ${host.includes(':') ? `[${host}]` : host}:${port}`
-  if (error.code === 'EADDRINUSE') {
-    return new UserError(
-      {
-        code: 'PORT_IN_USE',
-        what,
-        why: 'another program already uses that port',
-        fix: 'stop that program, or choose another port with --port',
-      },
-      { cause: error },
-    )
-  }
-  return new UserError(
-    { code: 'BAD_ARGUMENT', what, why: error.message, fix: 'give an address of this machine with --host and a free port with --port' },
-    { cause: error },
-  )
 }
 
 function notYours(client: string): UserError {
