@@ -115,7 +115,8 @@ const refused = (why: string) => expect.objectContaining({ code: 'TOKEN_REFUSED'
 describe('with a token for each client', () => {
   test('those who show their own train to the end, over TLS, at an address that others reach', async () => {
     const tokens = [await createToken('ada'), await createToken('bob', { days: 1 })]
-    const { server } = await start({ tls: TLS(), token_file: store() }, {}, { host: '0.0.0.0' })
+    const { server, event } = await start({ tls: TLS(), token_file: store() }, {}, { host: '0.0.0.0' })
+    expect(await event('warning')).toMatchObject({ reason: expect.stringContaining('the certificate expires on ') as string })
     expect(server.url).toMatch(/^https:\/\/edge\.example:\d+$/)
     const url = server.url.replace('edge.example', '127.0.0.1')
     const ends = await Promise.all(['ada', 'bob'].map((id) => endOf(joinAs(url, id, { ca: workshop.at('ca.pem') }))))

@@ -18,6 +18,9 @@ import { listen, type ListenOptions } from './socket.js'
 import { checkToken, isOwn } from './tokens/rule.js'
 import { openTokens, WatchedTokens } from './tokens/watched.js'
 
+/** When whoever runs the server had better renew its certificate. */
+const EXPIRES_SOON_MS = 14 * 86_400_000
+
 export interface ServeOptions {
   readonly config: Config
   /** The command line, for metadata.json. */
@@ -105,6 +108,8 @@ export async function serveRun({
     early.forEach(attach)
     const { server } = hosted.started
     endpoints.opened(() => server.load, signal)
+    if (certificate && certificate.first.expires.getTime() - Date.now() < EXPIRES_SOON_MS)
+      server.warn(`the certificate expires on ${certificate.first.expires.toISOString()}; the server takes a renewed one while it runs`)
     certificate?.watch(
       (renewed) => listening.renew(renewed),
       (error) => server.warn(`${error.message}; the certificate before it stays in use`),
