@@ -84,7 +84,7 @@ class Trainer {
       this.requests.supersede('the run is over')
       await this.task
       await this.equipped?.equipment.worker.dispose()
-      if (this.isComplete) await this.options.moments.clear()
+      if (this.isComplete && this.equipped?.config.federation.optimizer_state === 'keep') await this.options.moments.clear()
       await link.close('the client has left')
     }
   }

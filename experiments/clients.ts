@@ -1,7 +1,8 @@
 /**
  * @file The clients that `run` starts as trainers in this process, over memory links; `client-processes.ts` has those that connect over sockets.
  */
-import { helloOf, joinRun, memoryMoments } from '../client/join.js'
+import { helloOf, joinRun } from '../client/join.js'
+import { storedMoments } from '../client/moments.node.js'
 import { linkLimits } from '../server/door.js'
 import type { HostedRun } from '../server/host.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
@@ -28,7 +29,7 @@ export interface ClientSetup {
 
 /** In this process, with programs and a data set that they share. */
 export function memoryClients({ config, hosted, trace }: ClientSetup): RunningClients {
-  const { model, backend, weights, started } = hosted
+  const { model, backend, weights, started, directory } = hosted
   const count = clientCount(config)
   const simulation = simulate(config, hosted)
   const clients = Array.from({ length: count }, async (_, index) => {
@@ -44,7 +45,7 @@ export function memoryClients({ config, hosted, trace }: ClientSetup): RunningCl
       backend,
       stages: simulation.stages,
       ...(trace ? { trace: trace.trace } : {}),
-      moments: memoryMoments(),
+      moments: storedMoments(`${directory.name}_${directory.id}`, client),
       openModel: async () => ({ ...model, weights: async () => weights }),
       openData,
       around,

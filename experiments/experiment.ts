@@ -21,6 +21,7 @@ import { checkRows } from './check-rows.js'
 import { clientProcesses } from './client-processes.js'
 import { memoryClients, type RunningClients } from './clients.js'
 import { refuseStrangers } from './named-clients.js'
+import type { InterruptedRun } from '../server/resume/interrupted-run.js'
 import { runResult, type RunResult } from '../server/run-summary.js'
 
 /** How long clients may take to end once the server has told them to. */
@@ -39,6 +40,8 @@ export interface ExperimentOptions {
   readonly urgent?: AbortSignal
   /** Told once the run's folder exists. */
   readonly onStart?: (hosted: HostedRun) => void
+  /** Goes on with this run; the config is then its own. Whoever opened it releases its lock. */
+  readonly resume?: InterruptedRun
   /** Of a run that is one of several, see seeds/series.ts. */
   readonly group?: RunGroup
   /** Gets what the server, its clients and their engines do when. Whoever opened it finishes it. */
@@ -51,7 +54,7 @@ export interface ExperimentOptions {
  *   if it comes before there is a folder.
  */
 export async function runExperiment(config: Config, options: ExperimentOptions = {}): Promise<RunResult> {
-  const { argv = [], watcher = {}, onDownload, signal, urgent, onStart, group, trace } = options
+  const { argv = [], watcher = {}, onDownload, signal, urgent, onStart, group, trace, resume } = options
   refuseStrangers(config)
   const cores = availableParallelism()
   const inMemory = config.transport.kind === 'memory'
@@ -70,15 +73,18 @@ export async function runExperiment(config: Config, options: ExperimentOptions =
     onDownload,
     signal,
     trace: trace?.trace,
+    resume,
     check: (model) => checkRows(config, model),
   })
   onStart?.(hosted)
   await concludeRun(hosted, signal, () =>
     signal?.aborted
       ? hosted.started.server.stop('the run was interrupted')
-      : inMemory
-        ? overMemory({ config, hosted, threads, trace }, { signal, urgent })
-        : overSockets({ config, hosted, threads, trace }, token!, { signal, urgent }),
+      : hosted.started.server.isOver
+        ? hosted.started.server.finished // all its rounds had been made
+        : inMemory
+          ? overMemory({ config, hosted, threads, trace }, { signal, urgent })
+          : overSockets({ config, hosted, threads, trace }, token!, { signal, urgent }),
   )
   return runResult(hosted)
 }

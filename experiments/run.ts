@@ -3,6 +3,8 @@
  */
 import { z } from 'zod'
 import { RunReporter } from '../server/reporter.js'
+import { configOperands, neededConfig, openRunToResume } from '../server/resume/command-line.js'
+import type { InterruptedRun } from '../server/resume/interrupted-run.js'
 import { runSummary } from '../server/run-summary.js'
 import { defineCommand, type CommandContext, type CommandResult } from '../shared/command-line/index.node.js'
 import { loadConfigSeries } from '../shared/config/load.node.js'
@@ -13,36 +15,47 @@ import { openTraceFile, type TraceSummary } from '../shared/trace-file.node.js'
 import { runExperiment } from './experiment.js'
 import { runSeeds } from './seeds/run-seeds.js'
 
-const notYet = (flag: string): UserError =>
-  new UserError({
-    code: 'CONFIG_NOT_BUILT',
-    what: `${flag} is not built yet`,
-    why: 'this version of cutlayer does not have it',
-    fix: `leave ${flag} out`,
-  })
-
 export const runCommand = defineCommand({
-  usage: 'run <config> [overrides...]',
+  usage: 'run [config] [overrides...]',
   summary: 'one whole experiment: starts the server and its clients, and trains; of several seeds, one for each',
   example:
-    'cutlayer run experiments/configs/quickstart.yaml federation.num_rounds=2 transport.kind=memory\ncutlayer run experiments/configs/quickstart.yaml train.seed=[1,2,3]',
+    'cutlayer run experiments/configs/quickstart.yaml federation.num_rounds=2 transport.kind=memory\ncutlayer run experiments/configs/quickstart.yaml train.seed=[1,2,3]\ncutlayer run --resume quickstart',
   flags: {
-    '--resume <run>': 'go on with an interrupted run (not built yet)',
+    '--resume <run>': 'go on with a run that was interrupted (its folder, name or id); without a config with its own',
     '--trace <file>': 'write what the run does when, as a Chrome trace (for https://ui.perfetto.dev)',
   },
   options: z.object({ resume: z.string().optional(), trace: z.string().optional() }),
   graceful: true,
-  async run(context: CommandContext, [path, ...overrides], { resume, trace }) {
-    if (resume !== undefined) throw notYet('--resume')
+  async run(context: CommandContext, operands, { resume: reference, trace }) {
+    const given = configOperands(operands)
+    if (reference !== undefined)
+      return goOn(context, await openRunToResume(reference, given), ['run', ...operands, '--resume', reference], trace)
+    const { path, overrides } = neededConfig(given, 'run')
     const { configs, isList } = await loadConfigSeries(path, overrides)
     if (isList && trace !== undefined) throw oneRunATrace()
-    const argv = ['run', path, ...overrides]
+    const argv = ['run', ...operands]
     context.event({ event: 'notice', text: whatLeaves(configs[0]) }, whatLeaves(configs[0]))
-    return isList ? runSeeds(context, configs, argv) : runOne(context, configs[0], argv, trace)
+    return isList ? runSeeds(context, configs, argv) : runOne(context, configs[0], { argv, tracePath: trace })
   },
 })
 
-async function runOne(context: CommandContext, config: Config, argv: readonly string[], tracePath?: string): Promise<CommandResult> {
+async function goOn(context: CommandContext, resume: InterruptedRun, argv: readonly string[], tracePath?: string): Promise<CommandResult> {
+  const { config } = resume
+  try {
+    context.event({ event: 'notice', text: whatLeaves(config) }, whatLeaves(config))
+    return await runOne(context, config, { argv, tracePath, resume })
+  } finally {
+    resume.lock.release()
+  }
+}
+
+interface OneRun {
+  readonly argv: readonly string[]
+  readonly tracePath?: string | undefined
+  readonly resume?: InterruptedRun
+}
+
+async function runOne(context: CommandContext, config: Config, { argv, tracePath, resume }: OneRun): Promise<CommandResult> {
   const trace = tracePath === undefined ? undefined : openTraceFile(tracePath, 'server')
   const reporter = new RunReporter(context, config)
   let hasStarted = false
@@ -58,6 +71,7 @@ async function runOne(context: CommandContext, config: Config, argv: readonly st
         reporter.start(hosted)
       },
       ...(trace ? { trace } : {}),
+      ...(resume ? { resume } : {}),
     })
     if (!trace) return { data: result, text: runSummary(context, result) }
     const traced = trace.finish()

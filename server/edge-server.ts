@@ -177,6 +177,11 @@ export class EdgeServer {
     return this.rounds.finished
   }
 
+  /** Whether it has ended: nobody may join any more. */
+  get isOver(): boolean {
+    return this.rounds.end !== null
+  }
+
   /** The current round, 0 before training. */
   get round(): number {
     return this.rounds.state.round

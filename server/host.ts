@@ -20,10 +20,13 @@ import { digestOfFile } from '../shared/own-module.node.js'
 import { silentTrace, type Trace } from '../shared/trace.js'
 import type { CodeFile, RunGroup, Summary } from '../shared/run-records.js'
 import { compareCodeUnits } from '../shared/compare.js'
+import { Checkpoints } from './checkpoint/checkpoints.js'
 import { bothObservers, silentObserver, type Activity, type RunObserver } from './observer.js'
 import type { EngineShare } from './engine-share.js'
 import { RunRecorder, type RunRecord } from './recorder.js'
-import { createRunDirectory, type RunDirectory, type RunFacts } from './run-directory.js'
+import { createRunDirectory, reopenRunDirectory, type RunDirectory, type RunFacts } from './run-directory.js'
+import { checkSameModel, goOn } from './resume/go-on.js'
+import type { InterruptedRun } from './resume/interrupted-run.js'
 import { startServer, type StartedServer } from './start.js'
 import { loadStrategy } from './strategy/own.js'
 import type { TokenRule } from './tokens/rule.js'
@@ -44,6 +47,8 @@ export interface HostOptions {
   readonly onDownload?: ((event: HubEvent) => void) | undefined
   /** Is told what the server and its engine do when. */
   readonly trace?: Trace | undefined
+  /** Goes on with this run, whose config `config` is. It is closed with the run. */
+  readonly resume?: InterruptedRun | undefined
   /** Looks at what else the run needs, once its model is open and before anything is written. */
   readonly check?: (model: ModelFolder) => Promise<void>
 }
@@ -74,6 +79,7 @@ export async function hostRun({
   onDownload,
   signal,
   trace = silentTrace,
+  resume,
   check,
 }: HostOptions): Promise<HostedRun> {
   const startedAt = new Date()
@@ -83,8 +89,9 @@ export async function hostRun({
   const model = await openModel(asked.model.model_name_or_path, { revision: asked.model.revision, hub })
   // A branch may move on while the run goes on, a commit does not: clients and later commands are told that.
   const config = model.revision === null ? asked : { ...asked, model: { ...asked.model, revision: model.revision } }
-  // First, because target modules that are the folder's are not the config's mistake.
-  const start = await startAdapter(config.lora, model)
+  if (resume) checkSameModel(resume, model)
+  // First, because target modules that are the folder's are not the config's mistake. A run that goes on has its adapter in its checkpoint.
+  const start = resume?.checkpoint ? null : await startAdapter(config.lora, model)
   const { lora, cut } = checkConfigFits(config, model)
   const sides = weightsOfSides(model.definition, cut)
   signal?.throwIfAborted()
@@ -103,28 +110,32 @@ export async function hostRun({
   const closeFiles = (): void => files.forEach((file) => file.close())
   let made: RunDirectory | null = null
   try {
-    const directory = createRunDirectory({
-      outputDir: config.output.output_dir,
-      name: config.output.run_name ?? 'run',
-      config,
-      trace,
-      metadata: {
-        argv,
-        ...(group ? { group } : {}),
-        ...(await ownCode(config, strategyFile)),
-        versions: engineVersions(backend.name),
-        model: {
-          name: model.name,
-          digest: model.digest.model,
-          family: model.definition.family.name,
-          layers: model.architecture.layers,
-          hidden_size: model.architecture.hiddenSize,
-          parameters: model.parameters,
-        },
-      },
-    })
+    const versions = engineVersions(backend.name)
+    const code = await ownCode(config, strategyFile)
+    const directory = resume
+      ? reopenRunDirectory({ ...resume, config, trace, resumed: { argv, versions } })
+      : createRunDirectory({
+          outputDir: config.output.output_dir,
+          name: config.output.run_name ?? 'run',
+          config,
+          trace,
+          metadata: {
+            argv,
+            ...(group ? { group } : {}),
+            ...code,
+            versions,
+            model: {
+              name: model.name,
+              digest: model.digest.model,
+              family: model.definition.family.name,
+              layers: model.architecture.layers,
+              hidden_size: model.architecture.hiddenSize,
+              parameters: model.parameters,
+            },
+          },
+        })
     files.push(directory)
-    made = directory
+    if (!resume) made = directory
     const log = fileLog(directory.logFile('server'))
     files.push(log)
     log.info({ model: model.name, digest: model.digest.model }, 'dropout of the frozen base model is not applied')
@@ -133,13 +144,25 @@ export async function hostRun({
       config,
       lora: lora.config,
       model: { name: model.name, revision: model.revision, digest: model.digest.model },
+      begunAt: resume && directory.created,
+      trace,
+    })
+    const checkpoints = new Checkpoints({
+      directory,
+      limit: config.output.save_total_limit,
+      modelDigest: model.digest.model,
+      strategy: strategy.name,
+      record: () => recorder.saved(),
       trace,
     })
     const observer = bothObservers(recorder, bothObservers(logged(log), watcher))
     doing('compiling')
     for (const reason of unusedLoraKeys(config.lora, lora)) observer.event({ event: 'warning', reason })
+    const from = resume && (await goOn(resume, { config, ...code }, { recorder, checkpoints, observer }))
     const started = await startServer({
       config,
+      resume: from,
+      checkpoints,
       run: `${directory.name}_${directory.id}`,
       model,
       weights,

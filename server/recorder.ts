@@ -1,16 +1,19 @@
 /**
  * @file Writes what happens in a run into its directory: lines, the last adapter, the best one, and the summary.
  */
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../shared/config/schema.js'
 import type { UserError } from '../shared/errors.js'
+import { namedAdapters } from '../shared/model/adapter-folders.node.js'
 import type { LoraConfig } from '../shared/model/adapter.js'
 import { writePeftAdapter } from '../shared/model/peft.node.js'
 import { cutBytes, cutTraffic, type CutTraffic } from '../shared/protocol/cut-bytes.js'
-import type { RoundLine, Summary } from '../shared/run-records.js'
+import type { RoundLine, Summary, TrafficLine } from '../shared/run-records.js'
 import type { NamedTensors } from '../shared/tensor.js'
 import { silentTrace, traced, type Trace } from '../shared/trace.js'
 import { cardOf } from './adapter-card.js'
+import type { SavedRecord } from './checkpoint/contents.js'
 import type { RunObserver } from './observer.js'
 import type { RunDirectory } from './run-directory.js'
 
@@ -19,6 +22,8 @@ export interface RecorderOptions {
   readonly config: Config
   readonly lora: LoraConfig
   readonly model: { readonly name: string; readonly revision: string | null; readonly digest: string }
+  /** When the run began, of one that was interrupted. */
+  readonly begunAt?: Date | undefined
   readonly trace?: Trace
 }
 
@@ -26,6 +31,18 @@ export interface RecorderOptions {
 interface Ended {
   readonly round: number
   readonly adapter: NamedTensors
+}
+
+/** The books of an interrupted run as of its checkpoint, and the adapters that belong to them. */
+export interface ResumedRecord {
+  readonly rounds: readonly RoundLine[]
+  /** Of the last round, as far as its lines are written; `record` does not count them. */
+  readonly traffic: readonly TrafficLine[]
+  readonly record: SavedRecord
+  /** The last ones. */
+  readonly adapters: ReadonlyMap<string | null, Ended>
+  /** Those that are others. */
+  readonly bestAdapters: ReadonlyMap<string | null, NamedTensors>
 }
 
 /** What is known of a run when it ends, for the summary, scripts and people. */
@@ -44,13 +61,15 @@ export class RunRecorder implements RunObserver {
   private best: RoundLine | null = null
   /** Of each client in the topology `local`; null: the one that all share. */
   private readonly lastAdapters = new Map<string | null, Ended>()
-  /** The lowest held-out loss of each of those after training. */
-  private readonly bestLosses = new Map<string | null, number>()
+  /** Of each of those the lowest held-out loss after training, and after which round of its own. */
+  private readonly bests = new Map<string | null, { readonly round: number; readonly evalLoss: number }>()
   /** Adapters are written one after the other. Nobody waits for the best one but the end of the run, which also waits for one cut short. */
   private writing: Promise<void> = Promise.resolve()
   private readonly bytes = { up: 0, down: 0 }
   private cut = cutTraffic([])
   private isOver = false
+  /** Of the rounds that were made before the run was interrupted. */
+  private secondsBefore = 0
 
   constructor(private readonly options: RecorderOptions) {}
 
@@ -66,10 +85,12 @@ export class RunRecorder implements RunObserver {
   step: RunObserver['step'] = (line) => this.options.directory.appendStep(line)
 
   traffic: RunObserver['traffic'] = (lines) => {
-    for (const line of lines) {
-      this.options.directory.appendTraffic(line)
-      this.bytes[line.direction] += line.wire_bytes
-    }
+    for (const line of lines) this.options.directory.appendTraffic(line)
+    this.book(lines)
+  }
+
+  private book(lines: readonly TrafficLine[]): void {
+    for (const line of lines) this.bytes[line.direction] += line.wire_bytes
     const more = cutTraffic(lines)
     this.cut = { up: cutBytes([this.cut.up, more.up]), down: cutBytes([this.cut.down, more.down]) }
   }
@@ -86,15 +107,60 @@ export class RunRecorder implements RunObserver {
     this.rounds.push(line)
     this.options.directory.appendRound(line)
     if (line.round === 0) return
-    if (this.lastAdapters.size > 0 && line.eval_loss !== null && line.eval_loss < (this.best?.eval_loss ?? Infinity)) this.best = line
+    if (this.lastAdapters.size > 0) this.noteBest(line)
     this.keepIfBest(null, line.eval_loss)
     for (const { id, eval_loss } of line.clients) this.keepIfBest(id, eval_loss)
   }
 
+  private noteBest(line: RoundLine): void {
+    if (line.eval_loss !== null && line.eval_loss < (this.best?.eval_loss ?? Infinity)) this.best = line
+  }
+
+  /** What a checkpoint holds of the books, once the adapters are on the disk that it speaks of. */
+  async saved(): Promise<SavedRecord> {
+    await this.writing
+    const best = [...this.bests].map(([client, { round, evalLoss }]) => ({ client, round, eval_loss: evalLoss }))
+    return { best, bytes: { ...this.bytes }, cut: this.cut }
+  }
+
+  /** Goes on with the books of an interrupted run. Adapters that it left are replaced by those of the checkpoint. */
+  async resume({ rounds, traffic, record, adapters, bestAdapters }: ResumedRecord): Promise<void> {
+    this.rounds.push(...rounds)
+    this.secondsBefore = rounds.reduce((sum, { seconds }) => sum + seconds, 0)
+    this.book(traffic)
+    for (const direction of ['up', 'down'] as const) this.bytes[direction] += record.bytes[direction]
+    this.cut = { up: cutBytes([this.cut.up, record.cut.up]), down: cutBytes([this.cut.down, record.cut.down]) }
+    for (const { client, round, eval_loss } of record.best) this.bests.set(client, { round, evalLoss: eval_loss })
+    for (const line of rounds) if (line.round > 0) this.noteBest(line)
+    await this.removeStrayAdapters(adapters)
+    for (const [client, ended] of adapters) {
+      this.lastAdapters.set(client, ended)
+      await this.enqueue(() => this.write('last', client, ended))
+    }
+    for (const { client, round, eval_loss } of record.best) {
+      const last = adapters.get(client)
+      const adapter = last?.round === round ? last.adapter : bestAdapters.get(client)
+      if (adapter && this.options.config.output.save_best)
+        await this.enqueue(() => this.write('best', client, { round, adapter }, eval_loss))
+    }
+  }
+
+  /** Of rounds that will be made again, or that never came to a checkpoint. */
+  private async removeStrayAdapters(adapters: ReadonlyMap<string | null, Ended>): Promise<void> {
+    const { adapterDir, bestAdapterDir } = this.options.directory
+    for (const [root, kept] of [
+      [adapterDir, adapters],
+      [bestAdapterDir, this.bests],
+    ] as const) {
+      if (kept.size === 0) await rm(root, { recursive: true, force: true })
+      for (const client of namedAdapters(root)) if (!kept.has(client)) await rm(join(root, client), { recursive: true, force: true })
+    }
+  }
+
   private keepIfBest(client: string | null, evalLoss: number | null): void {
     const last = this.lastAdapters.get(client)
-    if (!last || evalLoss === null || evalLoss >= (this.bestLosses.get(client) ?? Infinity)) return
-    this.bestLosses.set(client, evalLoss)
+    if (!last || evalLoss === null || evalLoss >= (this.bests.get(client)?.evalLoss ?? Infinity)) return
+    this.bests.set(client, { round: last.round, evalLoss })
     if (this.options.config.output.save_best) void this.enqueue(() => this.write('best', client, last, evalLoss))
   }
 
@@ -114,9 +180,9 @@ export class RunRecorder implements RunObserver {
     const trained = this.rounds.filter(({ round }) => round > 0)
     this.options.directory.writeSummary({
       status,
-      started: started.toISOString(),
+      started: (this.options.begunAt ?? started).toISOString(),
       ended: ended.toISOString(),
-      seconds: (ended.getTime() - started.getTime()) / 1000,
+      seconds: this.secondsBefore + (ended.getTime() - started.getTime()) / 1000,
       rounds: trained.length,
       before: score(this.rounds.find(({ round }) => round === 0)),
       last: score(trained.at(-1)),

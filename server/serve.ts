@@ -13,6 +13,7 @@ import { concludeRun, hostRun, whenAborted, type HostedRun } from './host.js'
 import { isLoopback } from './hosts.js'
 import { WatchedCertificate } from './certificate.js'
 import { bothObservers, type RunObserver } from './observer.js'
+import type { InterruptedRun } from './resume/interrupted-run.js'
 import { Endpoints } from './operation/endpoints.js'
 import { listen, type ListenOptions } from './socket.js'
 import { checkToken, isOwn } from './tokens/rule.js'
@@ -32,6 +33,8 @@ export interface ServeOptions {
   readonly insecure: boolean
   /** Names by which the server is asked, beside that of its host and those of its certificate. */
   readonly names?: readonly string[] | undefined
+  /** Goes on with this run; the config is then its own. Whoever opened it releases its lock. */
+  readonly resume?: InterruptedRun | undefined
   readonly watcher: RunObserver
   /** Hears of a hub model's download. */
   readonly onDownload?: ((event: HubEvent) => void) | undefined
@@ -66,6 +69,7 @@ export async function serveRun({
   port,
   insecure,
   names,
+  resume,
   watcher,
   onDownload,
   signal,
@@ -100,7 +104,7 @@ export async function serveRun({
   try {
     const threads = config.model.threads ?? availableParallelism()
     const hosted = await hostRun({
-      ...{ config, argv, token, onDownload, signal },
+      ...{ config, argv, token, onDownload, signal, resume },
       share: (model) => serverShare(config, model, threads),
       watcher: bothObservers(endpoints.observer, watcher),
     })

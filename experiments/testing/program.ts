@@ -96,6 +96,15 @@ export async function processesOf(words: string): Promise<RunningProcess[]> {
   })
 }
 
+/** Processes that this one has started. */
+export async function childrenOf(parent: number): Promise<number[]> {
+  const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid='])
+  return stdout.split('\n').flatMap((line) => {
+    const [pid, ppid] = line.trim().split(/\s+/).map(Number)
+    return ppid === parent && pid !== undefined ? [pid] : []
+  })
+}
+
 export interface StartedPrograms {
   start(...given: Parameters<typeof startProgram>): Program
   /** Kills what was started, and what that has started with this folder in its command line; resolves when the programs have ended. */

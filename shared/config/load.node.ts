@@ -35,16 +35,35 @@ export async function loadConfigSeries(path: string, overrides: readonly string[
   return { configs: [named(first, path), ...others.map((config) => named(config, path))], isList }
 }
 
+/**
+ * A config that a run has written, every key resolved: nothing is left to fill in from other folders, which may be gone.
+ * @throws as loadConfig
+ */
+export async function loadResolvedConfig(path: string, overrides: readonly string[] = []): Promise<Config> {
+  const { raw, source } = await withOverrides(path, overrides)
+  return named(parseConfig(raw, source), path)
+}
+
 /** A YAML file (of which JSON is a part) as plain data. @throws UserError CONFIG_NOT_FOUND, CONFIG_SYNTAX */
 export async function readYaml(path: string): Promise<unknown> {
   return parseYaml(await readText(path), path)
 }
 
-async function readConfig(path: string, overrides: readonly string[]): Promise<{ readonly raw: unknown; readonly source: string }> {
+interface ReadConfig {
+  readonly raw: unknown
+  readonly source: string
+}
+
+async function readConfig(path: string, overrides: readonly string[]): Promise<ReadConfig> {
+  const { raw, source } = await withOverrides(path, overrides)
+  return { raw: await filledFromFolder(configGroups(raw, source), source), source }
+}
+
+async function withOverrides(path: string, overrides: readonly string[]): Promise<ReadConfig> {
   const file = configGroups(await readYaml(path), path)
   const raw = overrides.map(parseOverride).reduce<unknown>((config, { keys, value }) => withValueAt(config, keys, value), file)
   const source = overrides.length === 0 ? path : `${path} with its overrides`
-  return { raw: await filledFromFolder(configGroups(raw, source), source), source }
+  return { raw, source }
 }
 
 function named(config: Config, path: string): Config {

@@ -17,6 +17,7 @@ import {
   TrainGroup,
   TransportGroup,
 } from './groups.js'
+import { unrepeatableCodecs } from '../protocol/codec/setting.js'
 import { isOwnModule } from './own-path.js'
 
 const DEFAULT_LOCAL_STEPS = 10
@@ -73,6 +74,13 @@ function checkRules(config: ConfigGroups, context: z.core.$RefinementCtx): void 
   if (config.split.topology === 'local' && federation.strategy !== 'fedavg') {
     complain(['federation', 'strategy'], 'no value (split.topology is local, where nothing is merged)')
   }
+  if (federation.on_client_loss === 'restart_round' && config.split.topology === 'split')
+    for (const key of ['activation_codec', 'gradient_codec'] as const)
+      for (const name of unrepeatableCodecs(transport[key]))
+        complain(
+          ['transport', key],
+          `a codec that remembers nothing (federation.on_client_loss is restart_round, which promises the same numbers when a round is made again, and ${name} gives others)`,
+        )
   if (transport.max_inflight_bytes < transport.max_chunk_bytes) {
     complain(['transport', 'max_inflight_bytes'], `at least transport.max_chunk_bytes, which is ${transport.max_chunk_bytes}`)
   }

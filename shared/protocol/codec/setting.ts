@@ -3,7 +3,7 @@
  * measured link.
  */
 import { AUTO_LADDER } from './ladder.js'
-import { readCodecName } from './name.js'
+import { readCodecName, rememberingEnds } from './name.js'
 
 export type Direction = 'activations' | 'gradients'
 
@@ -55,6 +55,15 @@ export function firstCodecs({ activation_codec, gradient_codec }: CodecKeys, cli
     activations: possibleCodecs(activation_codec, client, 'activations')[0],
     gradients: possibleCodecs(gradient_codec, client, 'gradients')[0],
   }
+}
+
+/**
+ * Codecs of a setting whose numbers depend on what has crossed before, or on how fast: a round that is made again, by ends that remember nothing, gives
+ * others. Those that remember rows, and `auto`.
+ */
+export function unrepeatableCodecs(setting: CodecSetting): string[] {
+  const names = typeof setting === 'string' ? [setting] : Object.values(setting)
+  return [...new Set(names.filter((name) => name === AUTO || rememberingEnds(name) !== 'none'))]
 }
 
 /** Every codec that some client may be told to use. */
