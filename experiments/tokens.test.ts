@@ -5,10 +5,14 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { Client, EdgeServer, parseConfig, type ClientOptions, type Config, type EdgeServerOptions } from '../index.js'
+import { helloOf } from '../client/join.js'
+import { connect } from '../client/socket.js'
 import { testAuthority } from '../server/testing/certificates.js'
 import { changeStore } from '../server/tokens/store-file.js'
 import { withNewToken, withRevoked } from '../server/tokens/store.js'
+import type { MessageOf } from '../shared/protocol/messages.js'
 import type { RunEvent } from '../shared/run-records.js'
+import { tcpProxy } from './testing/tcp-proxy.js'
 import { openWorkshop, type Workshop } from './testing/workshop.js'
 
 let workshop: Workshop
@@ -235,6 +239,40 @@ describe('with a token that all share', () => {
     const again = await joinAs(server.url, 'ada')
     expect(await first).toMatchObject({ code: 'CLIENT_ID_IN_USE', what: 'client ada is out of the run' })
     await again.leave()
+  })
+})
+
+describe('while the connection of a client is broken', () => {
+  const hello = (secret: string): MessageOf<'hello'> =>
+    helloOf({ client: 'ada', token: null, secret, part: null, ownData: true, engine: 'none', software: 'test' })
+
+  /** Joins over a connection that then breaks, and stays so. */
+  async function absent(federation: object) {
+    const { server, event } = await start({}, { ...federation, min_available_clients: 2 })
+    const proxy = await tcpProxy(Number(new URL(server.url).port))
+    const link = await connect({ url: `http://127.0.0.1:${proxy.port}`, hello: () => hello('its own') })
+    await event('join', 'ada')
+    proxy.shut()
+    await event('connection-lost', 'ada')
+    const end = async (): Promise<void> => {
+      await link.close('the test is over')
+      await proxy.close()
+    }
+    return { url: server.url, event, end }
+  }
+
+  test('nobody else takes its id, and it does itself as a new process', async () => {
+    const { url, end } = await absent({ reconnect_s: 3600 })
+    await expect(connect({ url, hello: () => hello('of a stranger') })).rejects.toMatchObject({ code: 'CLIENT_ID_IN_USE' })
+    await (await connect({ url, hello: () => hello('its own') })).close('the test is over')
+    await end()
+  })
+
+  test('its id is free once the server has given it up', async () => {
+    const { url, event, end } = await absent({ reconnect_s: 0.3 })
+    expect(await event('leave', 'ada')).toMatchObject({ reason: 'nothing was heard of it for 0.3 s' })
+    await (await connect({ url, hello: () => hello('of a stranger') })).close('the test is over')
+    await end()
   })
 })
 

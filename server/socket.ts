@@ -4,7 +4,7 @@
  * A session begins with a client's hello and belongs to the client id in it. While a client is away for less than `reconnectSeconds`
  * its session waits; a new connection with the same session id and token goes on where the old one broke.
  */
-import { createHash } from 'node:crypto'
+import { createHash, timingSafeEqual } from 'node:crypto'
 import type { RequestListener } from 'node:http'
 import type { Socket as NetSocket } from 'node:net'
 import { Server, type Socket } from 'socket.io'
@@ -190,7 +190,7 @@ function serve(socket: Socket, serving: Serving): void {
 function open(socket: Socket, opening: Opening, { options, limits, sessions }: Serving): Entry {
   const { session: id, hello, held } = opening
   const known = sessions.get(id)
-  if (known && (known.client !== hello.client || !known.tokenDigest.equals(digestOf(hello.token)))) throw notYours(hello.client)
+  if (known && (known.client !== hello.client || !timingSafeEqual(known.tokenDigest, digestOf(hello.token)))) throw notYours(hello.client)
   if (!known && hello.resume) throw forgotten(hello.client, limits.reconnectSeconds)
   options.screen?.(hello, known !== undefined)
   if (!known) {
