@@ -65,7 +65,7 @@ function speaksPlain(origin: string): UserError {
     code: 'SERVER_UNREACHABLE',
     what: `the server at ${origin} does not encrypt its connections`,
     why: 'what answers there is not TLS',
-    fix: `if it is your server on this machine or at the end of a tunnel, connect to ${origin.replace(/^https:/, 'http:')}; else set transport.tls at the server`,
+    fix: `if it is your server on this machine or at the end of a tunnel, connect to ${origin.replace(/^(http|ws)s:/, '$1:')}; else set transport.tls at the server`,
   })
 }
 
@@ -75,7 +75,7 @@ export function speaksTls(origin: string): UserError {
     code: 'SERVER_UNREACHABLE',
     what: `the server at ${origin} takes encrypted connections only`,
     why: 'it speaks TLS, and the address says http',
-    fix: `connect to ${origin.replace(/^http:/, 'https:')}`,
+    fix: `connect to ${origin.replace(/^(http|ws):/, '$1s:')}`,
   })
 }
 

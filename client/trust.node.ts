@@ -53,7 +53,7 @@ async function diagnose(origin: string): Promise<UserError | null> {
       resolve(answer)
     }
     socket.once('secureConnect', end(speaksTls(origin)))
-    socket.once('error', end(null))
+    socket.on('error', end(null))
     socket.once('timeout', end(null))
     socket.once('close', end(null))
   })

@@ -12,7 +12,8 @@ import type { TokenEntry, TokenStore } from './store.js'
 
 /** @throws UserError BAD_ARGUMENT if there is neither a token nor a store in it. */
 export async function openTokens(path: string): Promise<TokenRule | WatchedTokens> {
-  const store = statSync(path, { throwIfNoEntry: false })?.isFile() ? readStore(path) : null
+  // What is no file at all, or out of reach, is for the other reader to say.
+  const store = isFile(path) ? readStore(path) : null
   return store === null ? readToken(path) : new WatchedTokens(path, store)
 }
 
@@ -69,6 +70,14 @@ export class WatchedTokens implements ClientTokens {
       if (!(error instanceof UserError)) throw error
       this.trouble = error
     }
+  }
+}
+
+function isFile(path: string): boolean {
+  try {
+    return statSync(path).isFile()
+  } catch {
+    return false
   }
 }
 
