@@ -51,6 +51,9 @@ export function onnxBackend(options: OnnxOptions): Backend {
 }
 
 export function onnxLane(index: number, setup: WorkerSetup): Lane<WorkerModel> {
+  // From 1.29 on its builds for Linux and macOS tell their maker of every model, and keep an identifier of the machine, unless the process's environment says
+  // this before the library is loaded. A worker's own environment would be a copy.
+  process.env.ORT_DISABLE_TELEMETRY = '1'
   return new Lane(index, {
     engine: 'ONNX Runtime',
     start: inThread(workerUrl('onnx-worker.node.js', import.meta.url), setup),
