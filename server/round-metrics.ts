@@ -106,6 +106,9 @@ export class RoundMetrics {
         weight_by: facts.weightBy,
         replies: this.merged.replies,
         missing: this.merged.missing.map(({ client }) => client),
+        ...(this.merged.missing.length > 0
+          ? { reasons: Object.fromEntries(this.merged.missing.map(({ client, reason }) => [client, reason])) }
+          : {}),
       },
       ...(reasons.length > 0 ? { reason: reasons.join('; ') } : {}),
     }

@@ -375,7 +375,10 @@ test('a run that is asked to stop makes the step under way, and begins nothing m
       // Every merged round has its line.
       const merges =
         types.filter((type) => type === 'merge').length +
-        Number(phase.kind === 'merging' || (phase.kind === 'evaluating' && run.state.round > 0))
+        Number(
+          phase.kind === 'merging' ||
+            ((phase.kind === 'evaluating' || (phase.kind === 'gathering' && phase.purpose === 'evaluate')) && run.state.round > 0),
+        )
       expect(types.filter((type) => type === 'round-over')).toHaveLength(merges)
       ends.set(`${phase.kind}, ${merges} merged`, (ends.get(`${phase.kind}, ${merges} merged`) ?? 0) + 1)
       if (phase.kind !== 'training' || !settings.remoteSteps || !isCalm) return

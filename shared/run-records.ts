@@ -70,6 +70,8 @@ export const RoundLine = z.object({
       replies: Count,
       /** Ids of the selected clients that are not among them. */
       missing: z.array(z.string()),
+      /** Why each of these is missing. Where nobody is, and in lines of older versions, there are none. */
+      reasons: z.record(z.string(), z.string()).optional(),
     })
     .nullable(),
   reason,
