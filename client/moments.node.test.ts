@@ -41,6 +41,7 @@ test('what may still be asked for is kept, and nothing else stays in the folder'
     await store.save(round, moments(round), since)
   const names = await readdir(join(state, 'run-1', 'client-0'))
   expect(names.sort()).toEqual(['round-10.safetensors', 'round-11.safetensors', 'round-9.safetensors'])
+  await writeFile(join(state, 'run-1', 'client-0', '.round-12.safetensors.tmp'), 'of a process that died')
   expect(await store.rounds()).toEqual([9, 10, 11])
 })
 

@@ -73,7 +73,8 @@ export function storedMoments(run: string, client: string, state: string = state
 
 async function roundsIn(folder: string): Promise<number[]> {
   const names = await readdir(folder).catch(() => [])
-  return names.flatMap((name) => Number(FILE.exec(name)?.[1] ?? [])).sort((a, b) => a - b)
+  const rounds = names.map((name) => FILE.exec(name)?.[1]).filter((round) => round !== undefined)
+  return rounds.map(Number).sort((a, b) => a - b)
 }
 
 function toFile({ updates, mean, square }: OptimizerState): Uint8Array {

@@ -2,8 +2,10 @@
  * @file `cutlayer run`: one whole experiment, or one for each seed of the config.
  */
 import { z } from 'zod'
+import type { HostedRun } from '../server/host.js'
 import { RunReporter } from '../server/reporter.js'
 import { configOperands, neededConfig, openRunToResume } from '../server/resume/command-line.js'
+import { resumeHint, type ResumeHint } from '../server/resume/hint.js'
 import type { InterruptedRun } from '../server/resume/interrupted-run.js'
 import { runSummary } from '../server/run-summary.js'
 import { defineCommand, type CommandContext, type CommandResult } from '../shared/command-line/index.node.js'
@@ -58,29 +60,37 @@ interface OneRun {
 async function runOne(context: CommandContext, config: Config, { argv, tracePath, resume }: OneRun): Promise<CommandResult> {
   const trace = tracePath === undefined ? undefined : openTraceFile(tracePath, 'server')
   const reporter = new RunReporter(context, config)
-  let hasStarted = false
+  let hosted: HostedRun | null = null
+  const hint = (): ResumeHint | null => hosted && resumeHint(hosted, config.federation.num_rounds, 'run')
   try {
-    const result = await runExperiment(config, {
+    const ended = await runExperiment(config, {
       argv,
       watcher: reporter,
       onDownload: (event) => reporter.download(event),
       signal: context.signal,
       urgent: context.urgent,
-      onStart(hosted) {
-        hasStarted = true
-        reporter.start(hosted)
+      onStart(run) {
+        hosted = run
+        reporter.start(run)
       },
       ...(trace ? { trace } : {}),
       ...(resume ? { resume } : {}),
     })
-    if (!trace) return { data: result, text: runSummary(context, result) }
+    const resumable = context.signal.aborted ? hint() : null
+    const result = resumable ? { ...ended, resume: resumable } : ended
+    const text = runSummary(context, result, config.federation.num_rounds)
+    if (!trace) return { data: result, text }
     const traced = trace.finish()
     if (traced.cut_off !== undefined) context.warn(`the trace is cut off: ${traced.cut_off}`)
-    return { data: { ...result, trace: traced }, text: `${runSummary(context, result)}\n${traceText(traced)}` }
+    return { data: { ...result, trace: traced }, text: `${text}\n${traceText(traced)}` }
+  } catch (error) {
+    const resumable = hint()
+    if (resumable) context.event({ event: 'resumable', ...resumable }, `to go on with the run: ${resumable.command}`)
+    throw error
   } finally {
     reporter.finish()
     // Where there was nothing to trace, an empty picture would only be in the way.
-    if (hasStarted) trace?.finish()
+    if (hosted !== null) trace?.finish()
     else trace?.discard()
   }
 }

@@ -104,6 +104,23 @@ describe('reading a run', () => {
     expect(run.summary).toBeNull()
   })
 
+  test('passes over attempts that were given up, also of rounds that are not made again yet', async () => {
+    const directory = create('exp', 'aaaa', '2026-01-01T00:00:00Z')
+    for (const line of [round(0, 0, 9), round(1, 0, 5), round(2, 0, 4)]) directory.appendRound(line)
+    directory.appendStep(step(0, 0))
+    const abandoned = [
+      { round: 1, attempt: 0 },
+      { round: 2, attempt: 0 },
+    ]
+    directory.appendEvent({ event: 'resume', round: 1, attempt: 1, abandoned })
+    directory.close()
+    const before = await readRun(await findRun('aaaa', outputDir))
+    expect(before.rounds).toEqual([round(0, 0, 9)])
+    expect((await readSteps(before)).steps).toEqual([])
+    await appendFile(join(directory.folder, 'metrics/rounds.jsonl'), `${JSON.stringify(round(1, 1, 5))}\n`)
+    expect((await readRun(await findRun('aaaa', outputDir))).rounds).toEqual([round(0, 0, 9), round(1, 1, 5)])
+  })
+
   test('leaves out a last line that a crash cut, with a warning', async () => {
     const directory = create('exp', 'aaaa', '2026-01-01T00:00:00Z')
     directory.appendRound(round(0, 0, 9))

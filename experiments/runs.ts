@@ -6,7 +6,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parse } from 'yaml'
-import type { z } from 'zod'
+import { z } from 'zod'
 import type { RunReference } from '../shared/find-run.node.js'
 import { EventLine, Metadata, RoundLine, StepLine, Summary, TrafficLine } from '../shared/run-records.js'
 
@@ -31,14 +31,16 @@ export async function readRun(reference: RunReference): Promise<Run> {
   const { folder } = reference
   const rounds = await readJsonLines(join(folder, 'metrics', 'rounds.jsonl'), RoundLine, warn)
   const traffic = await readJsonLines(join(folder, 'traffic.jsonl'), TrafficLine, warn)
+  const events = await readJsonLines(join(folder, 'events.jsonl'), EventLine, warn)
+  const abandoned = abandonedAttempts(events)
   return {
     ...reference,
     config: await readConfig(join(folder, 'config.yaml'), warn),
     metadata: await readJson(join(folder, 'metadata.json'), Metadata, warn),
     summary: await readJson(join(folder, 'metrics', 'summary.json'), Summary, warn),
-    rounds: lastAttempts(rounds).sort((a, b) => a.round - b.round),
-    traffic: lastAttempts(traffic, rounds),
-    events: await readJsonLines(join(folder, 'events.jsonl'), EventLine, warn),
+    rounds: lastAttempts(standing(rounds, abandoned)).sort((a, b) => a.round - b.round),
+    traffic: lastAttempts(standing(traffic, abandoned), rounds),
+    events,
     warnings,
   }
 }
@@ -47,7 +49,28 @@ export async function readRun(reference: RunReference): Promise<Run> {
 export async function readSteps(run: Run): Promise<{ readonly steps: readonly StepLine[]; readonly warnings: readonly string[] }> {
   const warnings: string[] = []
   const steps = await readJsonLines(join(run.folder, 'metrics', 'steps.jsonl'), StepLine, (text) => warnings.push(text))
-  return { steps: lastAttempts(steps, run.rounds), warnings }
+  return { steps: lastAttempts(standing(steps, abandonedAttempts(run.events)), run.rounds), warnings }
+}
+
+const Abandoned = z.array(z.object({ round: z.int(), attempt: z.int() }))
+
+/** The highest attempt at each round that was begun and given up when the run went on from a checkpoint: it counts no more, whether made again or not. */
+export function abandonedAttempts(events: readonly EventLine[]): ReadonlyMap<number, number> {
+  const highest = new Map<number, number>()
+  for (const { event, abandoned } of events) {
+    if (event !== 'resume') continue
+    for (const { round, attempt } of Abandoned.safeParse(abandoned).data ?? [])
+      highest.set(round, Math.max(attempt, highest.get(round) ?? 0))
+  }
+  return highest
+}
+
+/** The lines of attempts that were not given up. */
+export function standing<Line extends { round: number; attempt: number }>(
+  lines: readonly Line[],
+  abandoned: ReadonlyMap<number, number>,
+): Line[] {
+  return lines.filter(({ round, attempt }) => attempt > (abandoned.get(round) ?? -1))
 }
 
 /**

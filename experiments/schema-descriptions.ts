@@ -118,7 +118,7 @@ export const KEY_DESCRIPTIONS: Descriptions = {
     output_dir: 'The folder of runs.',
     run_name: "Names the run's folder; null: as the config file.",
     report_to: 'What metrics are written as.',
-    save_total_limit: 'How many checkpoints are kept.',
+    save_total_limit: 'How many checkpoints are kept: one is written at the end of each round, for `--resume`.',
     save_best: "Keep the best round's adapter beside the last.",
     logging_steps: 'Tell every so many steps.',
   },

@@ -7,14 +7,18 @@ import { isOwnModule } from '../shared/config/own-path.js'
 import { clientCount, type Config } from '../shared/config/schema.js'
 import { UserError } from '../shared/errors.js'
 import { whatLeaves } from '../shared/what-leaves.js'
+import type { HostedRun } from './host.js'
 import { isLoopback } from './hosts.js'
 import { RunReporter } from './reporter.js'
+import { resumeHint, type ResumeHint } from './resume/hint.js'
 import { configOperands, loadConfigOf, openRunToResume } from './resume/command-line.js'
 import { serviceRun, type ServiceRun } from './resume/or-start.js'
 import { runResult, runSummary } from './run-summary.js'
 import { openings, serveRun, type ServedRun } from './serve.js'
 import { commands as tokenCommands } from './tokens/command.js'
 
+const LOOPBACK = '127.0.0.1'
+const DEFAULT_PORT = 7700
 const NAMES = 'names of hosts, separated by commas, such as edge.example,edge'
 
 const NamesFlag = z
@@ -39,8 +43,8 @@ const serverCommand = defineCommand({
   options: z.object({
     resume: z.string().optional(),
     resumeOrStart: z.boolean().default(false),
-    host: z.string().default('127.0.0.1'),
-    port: integerFlag(0, 65535).default(7700),
+    host: z.string().default(LOOPBACK),
+    port: integerFlag(0, 65535).default(DEFAULT_PORT),
     insecure: z.boolean().default(false),
     names: NamesFlag.optional(),
   }),
@@ -57,8 +61,16 @@ const serverCommand = defineCommand({
     if (!isLoopback(host) && insecure)
       for (const { danger } of openings(config)) context.warn(`other machines reach ${host}, and ${danger}`)
     context.event({ event: 'notice', text: whatLeaves(config) }, whatLeaves(config))
+    let hosted: HostedRun | null = null
+    const flags = [
+      ...(host === LOOPBACK ? [] : ['--host', host]),
+      ...(port === DEFAULT_PORT ? [] : ['--port', String(port)]),
+      ...(insecure ? ['--insecure'] : []),
+      ...(names ? ['--names', names.join(',')] : []),
+    ]
+    const hint = (): ResumeHint | null => hosted && resumeHint(hosted, config.federation.num_rounds, 'server', flags)
     try {
-      const { url, hosted, clientNeeds, conclude } = await serveRun({
+      const served = await serveRun({
         ...{ config, host, port, insecure, names, watcher: reporter, signal: context.signal, urgent: context.urgent },
         resume: interrupted,
         argv: [
@@ -69,6 +81,8 @@ const serverCommand = defineCommand({
         ],
         onDownload: (event) => reporter.download(event),
       })
+      const { url, clientNeeds, conclude } = served
+      hosted = served.hosted
       reporter.start(hosted)
       const line = clientLine(config, url, clientNeeds)
       context.event(
@@ -76,8 +90,14 @@ const serverCommand = defineCommand({
         `listening on ${url}, waiting for ${clientCount(config) === 1 ? 'a client; start it with' : `${clientCount(config)} clients; start each with an id of its own:`}\n  ${line}`,
       )
       await conclude()
-      const result = runResult(hosted)
-      return { data: result, text: runSummary(context, result) }
+      const ended = runResult(hosted)
+      const resumable = context.signal.aborted ? hint() : null
+      const result = resumable ? { ...ended, resume: resumable } : ended
+      return { data: result, text: runSummary(context, result, config.federation.num_rounds) }
+    } catch (error) {
+      const resumable = hint()
+      if (resumable) context.event({ event: 'resumable', ...resumable }, `to go on with the run: ${resumable.command}`)
+      throw error
     } finally {
       interrupted?.lock.release()
       reporter.finish()

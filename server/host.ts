@@ -61,6 +61,7 @@ export interface HostedRun {
   readonly backend: Backend
   readonly directory: RunDirectory
   readonly record: RunRecord
+  readonly checkpoints: Checkpoints
   /** Writes the summary and closes everything. Call once. */
   close(status: Summary['status'], error: UserError | null): Promise<void>
 }
@@ -181,6 +182,7 @@ export async function hostRun({
       weights,
       backend,
       directory,
+      checkpoints,
       get record() {
         return recorder.record
       },

@@ -8,6 +8,7 @@ import { namedAdapters } from '../shared/model/adapter-folders.node.js'
 import { ratioText, type CutBytes, type CutTraffic } from '../shared/protocol/cut-bytes.js'
 import type { RoundLine } from '../shared/run-records.js'
 import type { HostedRun } from './host.js'
+import { resumeText, type ResumeHint } from './resume/hint.js'
 
 /** `data` of `run` and `server`: a contract with scripts. */
 export interface RunResult {
@@ -16,6 +17,8 @@ export interface RunResult {
   readonly adapter_dir: string | null
   /** In the topology `local` alone: the folder of each client's own adapter. */
   readonly client_adapter_dirs?: Readonly<Record<string, string>>
+  /** Of a run that ended before its time: what to type to go on with it, and the round behind which that goes on. */
+  readonly resume?: ResumeHint
   /** What activations (up) and gradients (down) took, and what they would as fp32. */
   readonly cut: CutTraffic
   readonly rounds: readonly {
@@ -55,7 +58,11 @@ function roundResult(line: RoundLine): RunResult['rounds'][number] {
   }
 }
 
-export function runSummary({ paint }: CommandContext, { run_dir, adapter_dir, client_adapter_dirs: own, cut, rounds }: RunResult): string {
+export function runSummary(
+  { paint }: CommandContext,
+  { run_dir, adapter_dir, client_adapter_dirs: own, cut, rounds, resume }: RunResult,
+  numRounds: number,
+): string {
   const scored = rounds.filter(({ eval_perplexity }) => eval_perplexity !== null)
   const [first, last] = [scored[0], scored.at(-1)]
   const total = (key: 'uplink_bytes' | 'downlink_bytes'): string => byteSize(rounds.reduce((sum, round) => sum + round[key], 0))
@@ -72,6 +79,7 @@ export function runSummary({ paint }: CommandContext, { run_dir, adapter_dir, cl
     `adapter   ${adapter_dir === null ? 'none: no round was finished' : `${here(adapter_dir)} (PEFT form${own ? `: ${Object.keys(own).length} clients, each in a folder of its name` : ''})`}`,
     `logs      ${here(run_dir)}/logs`,
     '',
+    ...(resume ? [resumeText(resume, numRounds)] : []),
     `next      npx cutlayer inspect ${basename(run_dir)}`,
   ].join('\n')
 }

@@ -77,11 +77,17 @@ async function silenceMs(folder: string): Promise<number> {
   return Math.max(0, Date.now() - Math.max(...times))
 }
 
+/** The number of the process that writes a run: the last that went on with it, or the one that began it. */
+export function lastProcess(metadata: Pick<Metadata, 'pid' | 'resumed'> | null): number | undefined {
+  return metadata?.resumed?.at(-1)?.pid ?? metadata?.pid
+}
+
 /** Whether the process that writes a run lives. Only its own machine can tell, and a run of an older version does not name it. */
-export function processOf(metadata: Pick<Metadata, 'host' | 'pid'> | null): 'alive' | 'dead' | 'unknown' {
-  if (metadata?.pid === undefined || metadata.host.name !== hostname()) return 'unknown'
+export function processOf(metadata: Pick<Metadata, 'host' | 'pid' | 'resumed'> | null): 'alive' | 'dead' | 'unknown' {
+  const pid = lastProcess(metadata)
+  if (pid === undefined || metadata?.host.name !== hostname()) return 'unknown'
   try {
-    process.kill(metadata.pid, 0)
+    process.kill(pid, 0)
     return 'alive'
   } catch (error) {
     // It may be another user's.

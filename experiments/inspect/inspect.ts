@@ -6,7 +6,7 @@ import { defineCommand, integerFlag, type CommandContext } from '../../shared/co
 import { UserError } from '../../shared/errors.js'
 import { findRun, readRun, readSteps, type Run } from '../runs.js'
 import { glyphsOf, type Glyphs } from './curve.js'
-import { followRun, type FollowEnd, QUIET_MS } from './follow.js'
+import { followRun, lastProcess, type FollowEnd, QUIET_MS } from './follow.js'
 import { eventText, liveLines, newLive, roundFacts, roundText, stepText, withNews } from './live.js'
 import { reportOf, reportText, type Selection } from './report.js'
 
@@ -67,7 +67,9 @@ async function showLive(context: CommandContext, run: Run, client: string | unde
       },
       onQuiet(process) {
         const known =
-          process === 'alive' ? `the process ${run.metadata?.pid} still lives` : 'whether its process lives cannot be told from here'
+          process === 'alive'
+            ? `the process ${lastProcess(run.metadata)} still lives`
+            : 'whether its process lives cannot be told from here'
         context.warn(`nothing was written for ${QUIET_MS / 60_000} minute; ${known}`)
       },
     })
@@ -78,7 +80,7 @@ async function showLive(context: CommandContext, run: Run, client: string | unde
 
 function howItEnded({ metadata }: Run, end: Exclude<FollowEnd, 'over'>): string {
   return end === 'died'
-    ? `the run did not end: its process ${metadata?.pid} is gone, and left no summary`
+    ? `the run did not end: its process ${lastProcess(metadata)} is gone, and left no summary`
     : 'nothing was written for long: the run may have died, or its machine does not answer'
 }
 

@@ -48,6 +48,26 @@ describe('a run under way waits for', () => {
 })
 
 describe('the state of a run', () => {
+  test('goes back to where a run goes on that was interrupted: rounds given up are none, and clients join again', () => {
+    const resume: EventLine = {
+      time: TIME,
+      event: 'resume',
+      round: 1,
+      attempt: 1,
+      abandoned: [
+        { round: 1, attempt: 0 },
+        { round: 2, attempt: 0 },
+      ],
+    }
+    const live = after(joined, { rounds: [round(0), round(1)], steps: [step(1, 3, 'a'), step(2, 2, 'a')] }, { events: [resume] })
+    expect(roundUnderWay(live)).toBe(1)
+    expect(live.clients).toEqual([])
+    expect([...live.steps]).toEqual([])
+    const again = withNews(live, { events: [event('join', 'a')], steps: [step(1, 0, 'a', 1)], rounds: [] })
+    expect([...again.steps]).toEqual([['a', { attempt: 1, step: 0, loss: 2.5 }]])
+    expect(roundUnderWay(withNews(again, { events: [], steps: [], rounds: [round(1, 1)] }))).toBe(2)
+  })
+
   test("forgets a round's steps when it is over, and takes those of the next", () => {
     const live = after(
       joined,

@@ -4,7 +4,7 @@
 import { valueAt } from '../../shared/config/paths.js'
 import { byteSize, duration, progressLine } from '../../shared/command-line/progress.js'
 import type { EventLine, RoundLine, StepLine } from '../../shared/run-records.js'
-import { lastAttempts, type RunReference } from '../runs.js'
+import { abandonedAttempts, lastAttempts, standing, type RunReference } from '../runs.js'
 import type { Glyphs } from './curve.js'
 import { roundCurves } from './curves.js'
 import type { News } from './follow.js'
@@ -25,10 +25,12 @@ export interface Live {
   /** By client, of the round under way: the last step that it made, from 0, and that step's loss. */
   readonly steps: ReadonlyMap<string, { readonly attempt: number; readonly step: number; readonly loss: number | null }>
   readonly events: readonly EventLine[]
+  /** The highest attempt at each round that counts no more. */
+  readonly abandoned: ReadonlyMap<number, number>
 }
 
 export function newLive(run: RunReference, config: unknown): Live {
-  return { run, config, rounds: [], clients: [], steps: new Map(), events: [] }
+  return { run, config, rounds: [], clients: [], steps: new Map(), events: [], abandoned: new Map() }
 }
 
 /** The round under way: 0 before training, and one more than there are when all are over. */
@@ -38,19 +40,30 @@ export function roundUnderWay({ rounds }: Pick<Live, 'rounds'>): number {
 
 /** The state after some news. */
 export function withNews(live: Live, { events, steps, rounds }: News): Live {
-  const all = lastAttempts([...live.rounds, ...rounds])
+  const abandoned = new Map([...live.abandoned, ...abandonedAttempts(events)])
+  const all = lastAttempts(standing([...live.rounds, ...rounds], abandoned))
   const current = roundUnderWay({ rounds: all })
-  const made =
-    current === roundUnderWay(live) ? new Map(live.steps) : new Map<string, { attempt: number; step: number; loss: number | null }>()
-  for (const { round, attempt, client, step, loss } of steps)
+  const goesOn = current === roundUnderWay(live) && events.every(({ event }) => event !== 'resume')
+  const made = goesOn ? new Map(live.steps) : new Map<string, { attempt: number; step: number; loss: number | null }>()
+  for (const { round, attempt, client, step, loss } of standing(steps, abandoned))
     if (client !== null && round === current && attempt >= (made.get(client)?.attempt ?? 0)) made.set(client, { attempt, step, loss })
   const clients = new Set(live.clients)
-  for (const { event, client } of events)
+  for (const { event, client } of events) {
+    // Whoever was there before has to join again.
+    if (event === 'resume') clients.clear()
     if (typeof client === 'string') {
       if (event === 'join') clients.add(client)
       if (event === 'leave') clients.delete(client)
     }
-  return { ...live, rounds: all, clients: [...clients].sort(), steps: made, events: [...live.events, ...events].slice(-MOST_EVENTS) }
+  }
+  return {
+    ...live,
+    rounds: all,
+    clients: [...clients].sort(),
+    steps: made,
+    events: [...live.events, ...events].slice(-MOST_EVENTS),
+    abandoned,
+  }
 }
 
 /** Who or what the round waits for. */

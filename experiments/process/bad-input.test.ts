@@ -70,7 +70,7 @@ describe('a command line that says the wrong thing:', () => {
     ['rnu good.yaml', ['BAD_ARGUMENT', "unknown command 'rnu'", 'did you mean run?']],
     ['run', ['BAD_ARGUMENT', "missing required argument 'config'", 'cutlayer run --help']],
     ['run good.yaml --tarce x', ['BAD_ARGUMENT', "unknown option '--tarce'", 'did you mean --trace?']],
-    ['run good.yaml --resume x', ['CONFIG_NOT_BUILT', '--resume is not built yet', 'leave --resume out']],
+    ['run good.yaml --resume x', ['RUN_NOT_FOUND', 'there is no run called x', 'start one with "cutlayer run"']],
     ['run good.yaml --trace nowhere/x', ['OUTPUT_UNWRITABLE', 'no such file or directory', 'another file with --trace']],
     ['run good.yaml --trace good.yaml', ['OUTPUT_UNWRITABLE', 'is no trace of cutlayer', 'another file with --trace']],
     ['run good.yaml train.seed=[1,2] --trace x', ['BAD_ARGUMENT', 'train.seed is a list', 'give one seed']],

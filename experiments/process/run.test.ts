@@ -102,7 +102,10 @@ describe('a run over sockets and one over memory', () => {
   test('leave all files of a run directory, and no other', async () => {
     const adapter = (folder: string) => ['README.md', 'adapter_config.json', 'adapter_model.safetensors'].map((file) => join(folder, file))
     const always = ['config.yaml', 'metadata.json', 'events.jsonl', 'traffic.jsonl', 'metrics/rounds.jsonl', 'metrics/steps.jsonl']
-    const both = [...always, 'metrics/summary.json', 'logs/server.log', ...adapter('adapter'), ...adapter('adapter-best')]
+    const checkpoint = (round: number) =>
+      ['checkpoint.json', 'adapter.safetensors', 'moments.safetensors'].map((file) => `checkpoints/round-${round}/${file}`)
+    const adapters = [...adapter('adapter'), ...adapter('adapter-best'), ...checkpoint(1), ...checkpoint(2)]
+    const both = [...always, 'metrics/summary.json', 'logs/server.log', ...adapters]
     expect(await filesOf(other.run_dir)).toEqual([...both].sort())
     expect(await filesOf(data.run_dir)).toEqual([...both, 'logs/client-client-0.log', 'logs/client-client-1.log'].sort())
   })

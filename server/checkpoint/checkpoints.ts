@@ -46,6 +46,11 @@ export class Checkpoints implements CheckpointSink {
     }
   }
 
+  /** The round of the newest one; null: there is none. */
+  get last(): number | null {
+    return this.kept.size === 0 ? null : Math.max(...this.kept.keys())
+  }
+
   keptSince(client: ClientId): number | null {
     let oldest: number | null = null
     for (const rounds of this.kept.values()) {

@@ -20,7 +20,8 @@ const FOLDER = /^round-([1-9]\d{0,9})$/
 /** Rounds of which there are checkpoints, torn ones among them; the first is the oldest. */
 export async function checkpointRounds(root: string): Promise<number[]> {
   const names = await readdir(root).catch(() => [])
-  return names.flatMap((name) => Number(FOLDER.exec(name)?.[1] ?? [])).sort((a, b) => a - b)
+  const rounds = names.map((name) => FOLDER.exec(name)?.[1]).filter((round) => round !== undefined)
+  return rounds.map(Number).sort((a, b) => a - b)
 }
 
 export function checkpointFolder(root: string, round: number): string {

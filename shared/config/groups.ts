@@ -203,6 +203,7 @@ export const OutputGroup = z.strictObject({
     .nullable()
     .default(null),
   report_to: z.literal('jsonl').default('jsonl'),
+  /** How many checkpoints are kept, of the last rounds. */
   save_total_limit: z.int().min(1).default(2),
   save_best: z.boolean().default(true),
   logging_steps: z.int().min(1).default(1),

@@ -32,11 +32,6 @@ export const NOT_BUILT: readonly Planned[] = [
   { key: 'lora.init_lora_weights', asksForIt: oneOf(false, 'eva', 'olora', 'pissa', 'loftq', 'orthogonal'), instead: 'true or gaussian' },
   { key: 'federation.strategy', asksForIt: oneOf(...STRATEGIES), instead: 'fedavg, or a file of your own such as ./my-strategy.js' },
   { key: 'privacy', asksForIt: isFilled, instead: 'no key at all' },
-  {
-    key: 'output.save_total_limit',
-    asksForIt: (value) => typeof value === 'number' && value !== 2,
-    instead: 'no value: no checkpoints are written but the last and the best adapter',
-  },
   { key: 'output.report_to', asksForIt: (value) => value === 'tensorboard' || Array.isArray(value), instead: 'jsonl' },
 ]
 

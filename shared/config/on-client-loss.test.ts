@@ -21,7 +21,7 @@ describe('federation.on_client_loss: restart_round', () => {
     expect(parseConfig({ ...config, split: { topology: 'federated' } }).federation.on_client_loss).toBe('restart_round')
   })
 
-  test.each(['fp32', 'fp16', 'int8', 'int4:outliers=4+zstd', 'topk'])('goes with %s, which remembers nothing', (codec) => {
+  test.each(['fp32', 'fp16', 'int8', 'int4:outliers=4+zstd', 'topk+int8'])('goes with %s, which remembers nothing', (codec) => {
     const config = parseConfig({ federation: { on_client_loss: 'restart_round' }, transport: { activation_codec: codec } })
     expect(config.federation.on_client_loss).toBe('restart_round')
   })
