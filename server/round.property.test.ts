@@ -337,7 +337,7 @@ test('a run that goes on in the middle starts with all who were there; without r
       const kind = `${settings.onClientLoss}, ${areAllThere ? 'all' : goesOn ? 'enough' : 'too few'}`
       starts.set(kind, (starts.get(kind) ?? 0) + 1)
     }),
-    { numRuns: 300 },
+    { numRuns: 1000 },
   )
   for (const kind of ['continue, all', 'continue, enough', 'continue, too few', 'restart_round, all', 'restart_round, too few'])
     expect(starts.get(kind), kind).toBeGreaterThan(0)
