@@ -5,76 +5,99 @@ import { readFileSync, watch } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import { derive } from '../../shared/random.js'
 import { findRun, readRun, readSteps } from '../runs.js'
-import { childrenOf, startProgram, type Ending, type Program } from './program.js'
+import { childrenOf, type Ending, type Program } from './program.js'
 
-/** When to kill: so long after the run's folder is there, or once a file of it has so many lines. */
-export type Moment = { readonly afterMs: number } | { readonly file: string; readonly lines: number }
+/** When: so long after the program has told that the run is open, or once a file of the run has so many lines more. */
+export type Moment = { readonly afterMs: number } | { readonly file: string; readonly moreLines: number }
+
+export interface Blow {
+  readonly at: Moment
+  /** The program that writes the run with all that it has started, that program alone, or a client. */
+  readonly whom: 'all' | 'program' | 'client'
+}
+
+/** Blows that are the same for the same seed, at any moment of a small run. */
+export function drawBlows(seed: number, whom: readonly Blow['whom'][]): Blow[] {
+  return whom.map((each, index) => {
+    const random = derive(seed, 'blow', index)
+    const places: readonly (() => Moment)[] = [
+      () => ({ afterMs: random.below(700) }),
+      () => ({ file: 'metrics/steps.jsonl', moreLines: 1 + random.below(20) }),
+      () => ({ file: 'metrics/rounds.jsonl', moreLines: 1 + random.below(2) }),
+      () => ({ file: 'events.jsonl', moreLines: 1 + random.below(8) }),
+    ]
+    return { at: places[random.below(places.length)]!(), whom: each }
+  })
+}
 
 /** Resolves at the moment, or when the program has ended before. */
-export async function untilMoment(program: Program, folder: string, moment: Moment): Promise<void> {
-  const ended = program.ended.then(() => undefined)
-  if ('afterMs' in moment) return Promise.race([setTimeout(moment.afterMs), ended])
-  const path = join(folder, moment.file)
-  const isThere = (): boolean => linesIn(path) >= moment.lines
+async function untilMoment({ ended }: Program, folder: string, at: Moment): Promise<void> {
+  if ('afterMs' in at) return Promise.race([setTimeout(at.afterMs), ended.then(() => undefined)])
+  const path = join(folder, at.file)
+  const lines = linesIn(path) + at.moreLines
   const watcher = watch(path)
   try {
-    const there = new Promise<void>((resolve) => {
-      watcher.on('change', () => isThere() && resolve())
-      if (isThere()) resolve()
-    })
+    const there = new Promise<void>((resolve) => watcher.on('change', () => linesIn(path) >= lines && resolve()))
     await Promise.race([there, ended])
   } finally {
     watcher.close()
   }
 }
 
-/** The program and all that it has started, at once. Resolves when it is gone. */
-export async function killAll({ child, ended }: Program): Promise<void> {
-  const started = await childrenOf(child.pid!)
-  child.kill('SIGKILL')
-  for (const pid of started) kill(pid)
-  await ended
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // It has ended by itself.
-  }
+export interface RunUnderBlows {
+  /** Starts the run. Its program tells `start`. */
+  first(): Program
+  /** Goes on with the run in that folder. */
+  again(folder: string): Program
+  /** Kills a client of the program, and sees to it that it is started again. */
+  killClient(program: Program): Promise<void>
 }
 
 export interface KilledRun {
   readonly folder: string
-  /** Of the process that came to the end. */
+  /** Of the program that came to the run's end. */
   readonly ending: Ending
-  /** How often the run was killed before its end. */
-  readonly kills: number
+  /** How many blows have hit before the end. */
+  readonly hits: number
 }
 
-/**
- * Starts a run and kills it at each of the moments, unless it has ended before; then lets it end.
- * @param first what is typed to start it, `again` what is typed to go on with the run in that folder
- */
-export async function runWithKills(
-  options: Parameters<typeof startProgram>[1],
-  first: readonly string[],
-  again: (folder: string) => readonly string[],
-  moments: readonly Moment[],
-): Promise<KilledRun> {
-  let program = startProgram(first, options)
+/** Starts a run, deals it one blow after the other, goes on with it after each, and then lets it end. */
+export async function runUnderBlows(run: RunUnderBlows, blows: readonly Blow[]): Promise<KilledRun> {
+  let program = run.first()
   const { run_dir: folder } = (await program.line({ event: 'start' })) as { run_dir: string }
-  let kills = 0
-  for (const moment of moments) {
-    await untilMoment(program, folder, moment)
-    if (program.child.exitCode !== null) break
-    await killAll(program)
-    kills++
-    program = startProgram(again(folder), options)
-    await program.line({ event: 'start' })
+  let hits = 0
+  for (const { at, whom } of blows) {
+    await untilMoment(program, folder, at)
+    const { child } = program
+    if (child.exitCode !== null) break
+    if (whom === 'client') await run.killClient(program)
+    else {
+      await kill(program, whom === 'all')
+      program = run.again(folder)
+      await program.line({ event: 'start' })
+    }
+    hits++
   }
-  return { folder, ending: await program.ended, kills }
+  return { folder, ending: await program.ended, hits }
+}
+
+/** Resolves when the program is gone. */
+async function kill({ child, ended }: Program, withAll: boolean): Promise<void> {
+  const started = withAll ? await childrenOf(child.pid!) : []
+  child.kill('SIGKILL')
+  for (const { pid } of started) killProcess(pid)
+  await ended
+}
+
+/** Unless it has ended by itself. @returns whether it had not */
+export function killProcess(pid: number): boolean {
+  try {
+    return process.kill(pid, 'SIGKILL')
+  } catch {
+    return false
+  }
 }
 
 /** What two runs of the same numbers have in common to the last bit. */

@@ -7,7 +7,7 @@ import type { MomentsStore } from '../../client/round.js'
 import type { TrainerEvent } from '../../client/trainer.js'
 import type { EdgeServer } from '../../server/edge-server.js'
 import { silentObserver, type Clock, type RunObserver } from '../../server/observer.js'
-import { startServer } from '../../server/start.js'
+import { startServer, type ServerSetup } from '../../server/start.js'
 import type { Backend } from '../../shared/backend/backend.js'
 import type { ClientConfig, Config } from '../../shared/config/schema.js'
 import type { ClientLink } from '../../shared/protocol/link.js'
@@ -23,6 +23,7 @@ export interface LiveServerOptions {
   readonly token?: string | null
   readonly clock?: Clock
   readonly observer?: Partial<RunObserver>
+  readonly setup?: Pick<Partial<ServerSetup>, 'resume' | 'checkpoints' | 'start' | 'strategy'>
 }
 
 export interface JoinOptions {
@@ -74,6 +75,7 @@ export class LiveServer {
       backend: options.backend,
       token: options.token ?? null,
       ...(options.clock ? { clock: options.clock } : {}),
+      ...options.setup,
       observer: {
         ...silentObserver,
         event: (event) =>

@@ -97,11 +97,11 @@ export async function processesOf(words: string): Promise<RunningProcess[]> {
 }
 
 /** Processes that this one has started. */
-export async function childrenOf(parent: number): Promise<number[]> {
-  const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid='])
+export async function childrenOf(parent: number): Promise<RunningProcess[]> {
+  const { stdout } = await promisify(execFile)('ps', ['-A', '-ww', '-o', 'pid=,ppid=,args='], { maxBuffer: 2 ** 24 })
   return stdout.split('\n').flatMap((line) => {
-    const [pid, ppid] = line.trim().split(/\s+/).map(Number)
-    return ppid === parent && pid !== undefined ? [pid] : []
+    const [, pid, ppid, command] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line) ?? []
+    return Number(ppid) === parent && command !== undefined ? [{ pid: Number(pid), command }] : []
   })
 }
 
