@@ -4,7 +4,7 @@
 import { UserError } from '../shared/errors.js'
 import type { ServerLink, Traffic } from '../shared/protocol/link.js'
 import { LinkTrace } from '../shared/protocol/link-trace.js'
-import type { Activations, ClientMessage, ServerMessage } from '../shared/protocol/messages.js'
+import type { Activations, ClientMessage, MessageOf, ServerMessage } from '../shared/protocol/messages.js'
 import { silentTrace, type Trace } from '../shared/trace.js'
 import type { ClientId } from './round-state.js'
 
@@ -13,7 +13,13 @@ interface Connected {
   /** The request that is being worked on. */
   asked: string | null
   answered: Answer | null
+  /** Whether work is on its way, with an adapter, that the client does not hold yet; and what it is to do after that. */
+  isWorkUnderWay: boolean
+  nextWork: Work | null
 }
+
+/** What carries an adapter, and has the client give up what it was told before. */
+type Work = MessageOf<'round-start' | 'evaluate'>
 
 interface Answer {
   readonly request: string
@@ -43,7 +49,7 @@ export class Roster {
   }
 
   add(client: ClientId, link: ServerLink): void {
-    this.clients.set(client, { link, asked: null, answered: null })
+    this.clients.set(client, { link, asked: null, answered: null, isWorkUnderWay: false, nextWork: null })
   }
 
   /** @returns whether it was there. */
@@ -55,9 +61,31 @@ export class Roster {
     return this.clients.get(client)?.link ?? null
   }
 
-  /** Sends to a client that may just be leaving; its link then closes, which is what counts. */
+  /**
+   * Sends to a client that may just be leaving; its link then closes, which is what counts. One that does not read gets no more work than it holds: of all
+   * that it is told meanwhile only the last waits for it, and not as bytes.
+   */
   send(client: ClientId, message: ServerMessage): void {
+    const connected = this.clients.get(client)
+    if (!connected) return
+    if (message.type === 'round-start' || message.type === 'evaluate') return this.sendWork(client, connected, message)
+    // Work of a round that is over is none.
+    if (message.type === 'round-end' && connected.nextWork && connected.nextWork.round <= message.round) connected.nextWork = null
     void this.deliver(client, message)
+  }
+
+  private sendWork(client: ClientId, connected: Connected, message: Work): void {
+    if (connected.isWorkUnderWay) {
+      connected.nextWork = message
+      return
+    }
+    connected.isWorkUnderWay = true
+    void this.deliver(client, message).then(() => {
+      connected.isWorkUnderWay = false
+      const next = connected.nextWork
+      connected.nextWork = null
+      if (next && this.clients.get(client) === connected) this.sendWork(client, connected, next)
+    })
   }
 
   private sendAnswer(client: ClientId, answer: Answer): void {

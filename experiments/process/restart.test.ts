@@ -5,8 +5,6 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { RoundLine, RunEvent } from '../../shared/run-records.js'
-import { derive } from '../../shared/random.js'
-import { numbersOf, untilMoment, type Moment } from '../testing/killed-run.js'
 import { processesOf, startedPrograms, type Program } from '../testing/program.js'
 import type { Groups } from '../testing/small-run.js'
 import { tcpProxy } from '../testing/tcp-proxy.js'
@@ -136,5 +134,5 @@ describe('a client', () => {
     } finally {
       await proxy.close()
     }
-  }, 150_000)
+  })
 })
