@@ -100,7 +100,9 @@ beforeAll(async () => {
   workshop = await openWorkshop()
 })
 const boxes: Box[] = []
+const clients: ChildProcess[] = []
 afterAll(async () => {
+  for (const client of clients) client.kill('SIGKILL')
   for (const box of boxes) await box.end()
   await workshop.remove()
 })
@@ -182,7 +184,9 @@ function joinBox(box: Box, url: string, args: readonly string[]): ChildProcess {
     '1',
     ...args,
   ]
-  return spawn(command!, rest, { env: workshop.environment, cwd: workshop.folder, stdio: 'ignore' })
+  const client = spawn(command!, rest, { env: workshop.environment, cwd: workshop.folder, stdio: 'ignore' })
+  clients.push(client)
+  return client
 }
 
 /** What Node says inside a box. */

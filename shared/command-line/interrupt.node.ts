@@ -6,7 +6,7 @@
  * twice: so there the command has a little time, and neither more nor less.
  */
 
-/** Asks to end within this time. Docker kills after 10 s. */
+/** What asks a process to end within a time. */
 export type EndingSignal = 'SIGTERM' | 'SIGHUP'
 
 /** After SIGTERM or SIGHUP, milliseconds. */
@@ -17,7 +17,7 @@ export interface EndingLimits {
   readonly lastMs: number
 }
 
-/** Leaves room for farewells between the two, and after them for what was written to go out. */
+/** Leaves room for farewells between the two, and after them for what was written to go out: Docker kills after 10 s. */
 export const ENDING_LIMITS: EndingLimits = { urgentMs: 5000, lastMs: 8500 }
 
 export interface Interrupt {
