@@ -19,6 +19,9 @@ const SHOWN: Readonly<Record<string, (event: RunEvent) => string>> = {
   deadline: ({ client, round, step }) =>
     `${client} missed the deadline of ${typeof step === 'number' ? `round ${round}, step ${step}` : `the evaluation of round ${round}`}`,
   codecs: ({ client, round, reason }) => `${client} from round ${round}: ${reason}`,
+  resume: ({ round, reason }) => `goes on with round ${round}, ${reason}`,
+  'checkpoint-torn': ({ reason }) => `warning: ${reason}`,
+  'state-missing': ({ client, reason }) => `warning: ${client}: ${reason}`,
   restart: ({ round, attempt, reason }) => `round ${round} starts again, as attempt ${String(attempt)}: ${reason}`,
   missing: ({ client, round, reason }) => `round ${round} ended without ${client}: ${reason}`,
 }
@@ -48,6 +51,8 @@ export class RunReporter implements RunObserver {
   private isTraining = false
   private steps = 0
   private joined = 0
+  /** Rounds that were made before the run was interrupted. */
+  private roundsBefore = 0
   /** What the bar was made for. */
   private shown: Activity['doing'] | null = null
 
@@ -86,6 +91,7 @@ export class RunReporter implements RunObserver {
   }
 
   event(event: RunEvent): void {
+    if (event.event === 'resume') this.roundsBefore = Math.max(0, (event.round ?? 0) - 1)
     const text = event.event === 'join' ? this.joinText(event) : SHOWN[event.event]?.(event)
     // Scripts are told of everyone.
     if (text !== undefined && (text !== null || this.context.format === 'json')) this.context.event({ ...event }, text ?? '')
@@ -127,7 +133,7 @@ export class RunReporter implements RunObserver {
     const { num_rounds, local_steps, fraction_train } = this.config.federation
     // How many steps an epoch has, and how many clients a round, is for the rows and the strategy to say.
     const isKnown = local_steps !== null && fraction_train === 1
-    this.bar = this.context.progress('local steps', isKnown ? num_rounds * local_steps * clientCount(this.config) : 0)
+    this.bar = this.context.progress('local steps', isKnown ? (num_rounds - this.roundsBefore) * local_steps * clientCount(this.config) : 0)
     this.bar.update(0)
   }
 
