@@ -12,6 +12,8 @@ export type { ClientConfig, Config } from './shared/config/schema.js'
 /** Starts a server and its clients, trains, and leaves a run directory. What `cutlayer run` does. */
 export { runExperiment, type ExperimentOptions } from './experiments/experiment.js'
 export type { RunResult } from './server/run-summary.js'
+/** A run that was interrupted, to go on with it: for `runExperiment` and `EdgeServer`. What `--resume` opens. */
+export { openInterruptedRun, type InterruptedRun } from './server/resume/interrupted-run.js'
 /** A run for each seed of a config, and the mean and deviation of what they brought. */
 export { loadConfigSeries } from './shared/config/load.node.js'
 export { parseConfigSeries, type ConfigSeries } from './shared/config/seeds.js'

@@ -40,7 +40,7 @@ export interface ExperimentOptions {
   readonly urgent?: AbortSignal
   /** Told once the run's folder exists. */
   readonly onStart?: (hosted: HostedRun) => void
-  /** Goes on with this run; the config is then its own. Whoever opened it releases its lock. */
+  /** Goes on with this run; the config is then its own. It is closed when the run is over, or cannot begin. */
   readonly resume?: InterruptedRun
   /** Of a run that is one of several, see seeds/series.ts. */
   readonly group?: RunGroup
@@ -54,6 +54,14 @@ export interface ExperimentOptions {
  *   if it comes before there is a folder.
  */
 export async function runExperiment(config: Config, options: ExperimentOptions = {}): Promise<RunResult> {
+  try {
+    return await experiment(config, options)
+  } finally {
+    options.resume?.lock.release()
+  }
+}
+
+async function experiment(config: Config, options: ExperimentOptions): Promise<RunResult> {
   const { argv = [], watcher = {}, onDownload, signal, urgent, onStart, group, trace, resume } = options
   refuseStrangers(config)
   const cores = availableParallelism()

@@ -58,12 +58,8 @@ async function interruptedAt(place: { readonly round: number; readonly step: num
 async function goOn(folder: string, ...overrides: string[]): Promise<{ readonly result: RunResult; readonly events: readonly RunEvent[] }> {
   const events: RunEvent[] = []
   const resume = await openInterruptedRun(folder, () => load(...overrides))
-  try {
-    const result = await runExperiment(resume.config, { resume, watcher: { event: (event) => void events.push(event) } })
-    return { result, events }
-  } finally {
-    resume.lock.release()
-  }
+  const result = await runExperiment(resume.config, { resume, watcher: { event: (event) => void events.push(event) } })
+  return { result, events }
 }
 
 const checkpointsOf = async (folder: string): Promise<string[]> => (await readdir(join(folder, 'checkpoints'))).sort()

@@ -33,7 +33,7 @@ export interface ServeOptions {
   readonly insecure: boolean
   /** Names by which the server is asked, beside that of its host and those of its certificate. */
   readonly names?: readonly string[] | undefined
-  /** Goes on with this run; the config is then its own. Whoever opened it releases its lock. */
+  /** Goes on with this run; the config is then its own. It is closed when the run is over; if it cannot begin, whoever opened it releases its lock. */
   readonly resume?: InterruptedRun | undefined
   readonly watcher: RunObserver
   /** Hears of a hub model's download. */

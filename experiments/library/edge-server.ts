@@ -5,6 +5,7 @@ import type { HostedRun } from '../../server/host.js'
 import { fullObserver, type RunObserver } from '../../server/observer.js'
 import { runResult, type RunResult } from '../../server/run-summary.js'
 import { serveRun, type ServedRun } from '../../server/serve.js'
+import type { InterruptedRun } from '../../server/resume/interrupted-run.js'
 import type { Config } from '../../shared/config/schema.js'
 import type { F32Tensor } from '../../shared/tensor.js'
 
@@ -20,6 +21,8 @@ export interface EdgeServerOptions {
   readonly watcher?: Partial<RunObserver>
   /** As `stop`. */
   readonly signal?: AbortSignal
+  /** Goes on with this run; the config is then its own. It is closed when the run is over, or cannot begin. */
+  readonly resume?: InterruptedRun
 }
 
 /**
@@ -52,10 +55,15 @@ export class EdgeServer {
 
   /** @throws UserError whatever is wrong with config, model, address or output folder. */
   static async start(config: Config, options: EdgeServerOptions = {}): Promise<EdgeServer> {
-    const { host = '127.0.0.1', insecure = false, port = 0, names, watcher = {}, signal } = options
+    const { host = '127.0.0.1', insecure = false, port = 0, names, watcher = {}, signal, resume } = options
     const stopping = new AbortController()
     const both = signal ? AbortSignal.any([signal, stopping.signal]) : stopping.signal
-    const served = await serveRun({ config, argv: [], host, port, insecure, names, watcher: fullObserver(watcher), signal: both })
+    const where = { host, port, insecure, names }
+    const starting = serveRun({ config, argv: [], ...where, watcher: fullObserver(watcher), signal: both, resume })
+    const served = await starting.catch((error: unknown) => {
+      resume?.lock.release()
+      throw error
+    })
     return new EdgeServer(served, stopping)
   }
 

@@ -3,11 +3,12 @@
  */
 import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { expect } from 'vitest'
 import { z } from 'zod'
 import { parseSafetensors } from '../../shared/model/safetensors.js'
 import { EventLine, Metadata, RoundLine, StepLine, Summary, TrafficLine } from '../../shared/run-records.js'
+import type { RunResult } from '../../server/run-summary.js'
 import type { Ending } from './program.js'
 
 /** The folders of the runs in a folder. */
@@ -51,12 +52,22 @@ export async function expectWholeAdapter(runDir: string, rounds: readonly RoundL
   expect(await readFile(join(adapter, 'README.md'), 'utf8')).toMatch(new RegExp(`Rounds\\W+${last}\\b`))
 }
 
+/** It is told how to go on, and behind which round: the last of which there is a checkpoint, and no other file. */
+async function expectResumable({ run_dir, resume }: Pick<RunResult, 'run_dir' | 'resume'>): Promise<void> {
+  expect(resume?.command).toMatch(new RegExp(`^npx cutlayer (run|server) --resume \\S*${basename(run_dir)}`))
+  const found = await readdir(join(run_dir, 'checkpoints')).catch(() => [])
+  const names = found.sort((a, b) => Number(a.slice(6)) - Number(b.slice(6)))
+  expect(names.at(-1) ?? 'round-0').toBe(`round-${resume?.round}`)
+  expect(names.length).toBeLessThanOrEqual(2)
+  expect(await readdir(run_dir)).not.toContain('run.lock')
+}
+
 /** What a run that was asked once to stop must leave. */
 export async function expectGoodOrder({ status, envelope }: Ending, outputDir: string): Promise<void> {
   expect(envelope).toMatchObject({ status: 'error', exit_code: 130, error: { code: 'INTERRUPTED' } })
   expect(status).toBe(130)
   const runs = await runsIn(outputDir)
-  const data = envelope.data as { run_dir: string; adapter_dir: string | null; rounds: { round: number }[] } | null
+  const data = envelope.data as (Pick<RunResult, 'run_dir' | 'adapter_dir' | 'resume'> & { rounds: { round: number }[] }) | null
   expect(runs).toEqual(data === null ? [] : [data.run_dir])
   if (data === null) return
   const rounds = await expectWholeLogs(data.run_dir)
@@ -64,5 +75,6 @@ export async function expectGoodOrder({ status, envelope }: Ending, outputDir: s
   const summary = Summary.parse(JSON.parse(await readFile(join(data.run_dir, 'metrics', 'summary.json'), 'utf8')))
   expect(summary).toMatchObject({ status: 'interrupted', rounds: rounds.filter(({ round }) => round > 0).length, error: null })
   await expectWholeAdapter(data.run_dir, rounds)
+  await expectResumable(data)
   expect(data.adapter_dir).toBe(existsSync(join(data.run_dir, 'adapter')) ? join(data.run_dir, 'adapter') : null)
 }
