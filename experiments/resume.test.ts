@@ -3,6 +3,8 @@ import { basename, join } from 'node:path'
 import { parse } from 'yaml'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { configOperands } from '../server/resume/command-line.js'
+import { lockFile } from '../server/run-directory.js'
+import { takeRunLock } from '../server/run-lock.js'
 import { openInterruptedRun } from '../server/resume/interrupted-run.js'
 import { loadConfig } from '../shared/config/load.node.js'
 import type { Config } from '../shared/config/schema.js'
@@ -204,12 +206,23 @@ describe('a run does not go on', () => {
     await goOn(folder)
   })
 
-  test('while it is going on', async () => {
-    const refused: Promise<unknown>[] = []
-    await runExperiment(await load(), {
-      onStart: ({ directory }) => void refused.push(openInterruptedRun(directory.folder, () => load()).catch((error: unknown) => error)),
+  test('while a process that lives goes on with it', async () => {
+    const folder = await interruptedIn(2)
+    const lock = takeRunLock(lockFile(folder))
+    await expect(goOn(folder)).rejects.toMatchObject({
+      code: 'RUN_IN_USE',
+      why: expect.stringContaining(`process ${process.pid}`) as string,
     })
-    expect(await refused[0]).toMatchObject({ code: 'RUN_IN_USE', why: expect.stringContaining(`process ${process.pid}`) as string })
+    lock.release()
+    await goOn(folder)
+  })
+
+  test('but waits for one that has not quite ended', async () => {
+    const folder = await interruptedIn(2)
+    const lock = takeRunLock(lockFile(folder))
+    const going = goOn(folder)
+    lock.release()
+    expect((await going).result.rounds).toHaveLength(4)
   })
 })
 

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync,
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { isRunLocked, takeRunLock } from './run-lock.js'
+import { takeRunLock } from './run-lock.js'
 
 let folder: string
 let path: string
@@ -21,12 +21,23 @@ const holder = (changes: Readonly<Record<string, unknown>>): string => {
   return `${JSON.stringify({ ...own, ...changes })}\n`
 }
 
+/** If not, what was left there is gone after it. */
+function isTaken(): boolean {
+  try {
+    takeRunLock(path).release()
+    return false
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'RUN_IN_USE' })
+    return true
+  }
+}
+
 test('whoever has it lives, and nobody else may take it until it is released', () => {
   const lock = takeRunLock(path)
-  expect(isRunLocked(path)).toBe(true)
+  expect(isTaken()).toBe(true)
   expect(() => takeRunLock(path)).toThrow(expect.objectContaining({ code: 'RUN_IN_USE' }) as Error)
   lock.release()
-  expect(isRunLocked(path)).toBe(false)
+  expect(isTaken()).toBe(false)
   takeRunLock(path).release()
   expect(readdirSync(folder)).toEqual([])
 })
@@ -36,7 +47,7 @@ test("releasing twice does not take away another's", () => {
   first.release()
   const second = takeRunLock(path)
   first.release()
-  expect(isRunLocked(path)).toBe(true)
+  expect(isTaken()).toBe(true)
   second.release()
 })
 
@@ -46,11 +57,25 @@ describe('it is taken over', () => {
     const pid = child.pid!
     const began = process.platform === 'linux' ? beganAs(pid) : null
     writeFileSync(path, holder({ pid, began }))
-    expect(isRunLocked(path)).toBe(true)
+    expect(isTaken()).toBe(true)
     child.kill('SIGKILL')
     await once(child, 'exit')
-    expect(isRunLocked(path)).toBe(false)
+    expect(isTaken()).toBe(false)
     takeRunLock(path).release()
+  })
+
+  test.skipIf(process.platform !== 'linux')('from one that was killed and that nobody has asked after', async () => {
+    // The shell's child ends while the shell, which has become another program, never waits for it.
+    const shell = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+    try {
+      const [line] = (await once(shell.stdout, 'data')) as [Buffer]
+      const pid = Number(line.toString())
+      await expect.poll(() => readFileSync(`/proc/${pid}/stat`, 'utf8')).toMatch(/\) Z /)
+      writeFileSync(path, holder({ pid, began: beganAs(pid) }))
+      takeRunLock(path).release()
+    } finally {
+      shell.kill('SIGKILL')
+    }
   })
 
   test.skipIf(process.platform !== 'linux')('from a process whose number another one has now', () => {

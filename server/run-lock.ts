@@ -66,16 +66,6 @@ export function takeRunLock(path: string): RunLock {
   }
 }
 
-/** Whether a process that lives has the run. */
-export function isRunLocked(path: string): boolean {
-  try {
-    const holder = parse(readFileSync(path, 'utf8'))
-    return holder !== null && isAlive(holder, path)
-  } catch {
-    return false
-  }
-}
-
 /** @returns false if there is one already */
 function created(path: string, holder: Holder): boolean {
   let file: number
@@ -121,22 +111,21 @@ function isAlive({ pid, host, began, boot }: Holder, path: string): boolean {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false // EPERM: it lives, and belongs to somebody else
   }
-  return began === beginningOf(pid)
+  const stat = statOf(pid)
+  // A zombie has ended; only its parent has not looked yet, as the first process of many a container never does.
+  return began === (stat?.began ?? null) && stat?.state !== 'Z' && stat?.state !== 'X'
 }
 
 function thisProcess(): Omit<Holder, 'nonce'> {
-  return { pid: process.pid, host: hostname(), began: beginningOf(process.pid), boot: bootId() }
+  return { pid: process.pid, host: hostname(), began: statOf(process.pid)?.began ?? null, boot: bootId() }
 }
 
-/** Field 22 of /proc/<pid>/stat (proc(5)); the second may hold blanks and parentheses. */
-function beginningOf(pid: number): string | null {
+/** Fields 3 and 22 of /proc/<pid>/stat (proc(5)); the second may hold blanks and parentheses. null where there is no such file. */
+function statOf(pid: number): { readonly state: string | undefined; readonly began: string | undefined } | null {
   const stat = readIfThere(`/proc/${pid}/stat`)
-  return (
-    stat
-      ?.slice(stat.lastIndexOf(')') + 2)
-      .split(' ')
-      .at(19) ?? null
-  )
+  if (stat === null) return null
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return { state: fields[0], began: fields[19] }
 }
 
 function bootId(): string | null {

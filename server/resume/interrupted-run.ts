@@ -3,6 +3,7 @@
  */
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import type { Config } from '../../shared/config/schema.js'
 import { loadResolvedConfig } from '../../shared/config/load.node.js'
 import { UserError } from '../../shared/errors.js'
@@ -38,7 +39,7 @@ export interface InterruptedRun {
  */
 export async function openInterruptedRun(folder: string, asked: (own: Config) => Promise<Config>): Promise<InterruptedRun> {
   const metadata = await readMetadata(folder)
-  const lock = takeLock(folder)
+  const lock = await takeLock(folder)
   try {
     const own = await loadResolvedConfig(join(folder, 'config.yaml'))
     const config = configToGoOnWith(own, await asked(own))
@@ -59,7 +60,21 @@ export async function removeTorn({ folder, torn }: InterruptedRun): Promise<void
   for (const { round } of torn) await rm(checkpointFolder(join(folder, 'checkpoints'), round), { recursive: true, force: true })
 }
 
-function takeLock(folder: string): RunLock {
+/** A process that was killed a moment ago may not have ended yet. */
+const PATIENCE_MS = 2000
+const LOOK_MS = 50
+
+async function takeLock(folder: string): Promise<RunLock> {
+  for (const begun = performance.now(); ; await setTimeout(LOOK_MS)) {
+    try {
+      return lockOf(folder)
+    } catch (error) {
+      if (performance.now() - begun > PATIENCE_MS || !(error instanceof UserError && error.code === 'RUN_IN_USE')) throw error
+    }
+  }
+}
+
+function lockOf(folder: string): RunLock {
   try {
     return takeRunLock(lockFile(folder))
   } catch (cause) {
