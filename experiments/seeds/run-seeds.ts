@@ -2,6 +2,7 @@
  * @file `cutlayer run` of a config with several seeds: what scripts and people are told.
  */
 import { RunReporter } from '../../server/reporter.js'
+import { resumeCommand } from '../../server/resume/hint.js'
 import { byteSize, duration, type CommandContext, type CommandResult } from '../../shared/command-line/index.node.js'
 import type { Config } from '../../shared/config/schema.js'
 import { UserError } from '../../shared/errors.js'
@@ -65,6 +66,9 @@ function seriesText({ group, runs, seeds }: SeriesResult, bold: (text: string) =
     table(COLUMNS, rows, bold),
     `mean and sample deviation (n - 1) over ${seeds.complete} ${seeds.complete === 1 ? 'run that is' : 'runs that are'} complete; of perplexity, over the runs' own`,
     '',
+    ...runs.flatMap(({ status, run_dir }) =>
+      status === 'interrupted' && run_dir !== null ? [`resume    ${resumeCommand(run_dir, 'run')}`] : [],
+    ),
     `next      npx cutlayer compare ${group}`,
   ].join('\n')
 }

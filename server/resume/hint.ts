@@ -19,8 +19,12 @@ export function resumeHint(
 ): ResumeHint | null {
   const round = checkpoints.last ?? 0
   if (round >= rounds) return null
-  const folder = relative(process.cwd(), directory.folder) || directory.folder
-  return { command: ['npx cutlayer', verb, '--resume', inShell(folder), ...flags].join(' '), round }
+  return { command: resumeCommand(directory.folder, verb, flags), round }
+}
+
+/** @param folder of the run, absolute */
+export function resumeCommand(folder: string, verb: 'run' | 'server', flags: readonly string[] = []): string {
+  return ['npx cutlayer', verb, '--resume', inShell(relative(process.cwd(), folder) || folder), ...flags].join(' ')
 }
 
 /** @param rounds of the whole run */
