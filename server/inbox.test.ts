@@ -148,4 +148,11 @@ describe('an adapter', () => {
     expect(() => readMoments(moments(5, [0, 1]), like, 4)).toThrow(refused)
     expect(() => readMoments(moments(4, [0, -1]), like, 4)).toThrow(refused)
   })
+
+  test('has no moments if it made no update: they are zeros', () => {
+    const none = { updates: 0, mean: {}, square: {} }
+    const zeros = new Map([...like].map(([name, { shape, data }]) => [name, f32(shape, new Float32Array(data.length))]))
+    expect(readMoments(none, like, 4)).toEqual({ updates: 0, mean: zeros, square: zeros })
+    expect(() => readMoments({ ...none, updates: 1 }, like, 4)).toThrow(refused)
+  })
 })

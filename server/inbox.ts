@@ -71,12 +71,20 @@ export function readAdapter(coded: TensorMap, like: NamedTensors): Map<string, F
 }
 
 /**
+ * Moments of a client that has made no update yet, whose steps were all dropped or had nothing to score, are zeros, which it need not send.
+ *
  * @param mostUpdates that a client can have made by now.
  * @throws UserError MESSAGE_INVALID
  */
 export function readMoments({ updates, mean, square }: CodedMoments, like: NamedTensors, mostUpdates: number): OptimizerState {
   if (updates > mostUpdates) throw invalid(`moments of ${updates} updates, of at most ${mostUpdates}`)
+  const isEmpty = Object.keys(mean).length === 0 && Object.keys(square).length === 0
+  if (updates === 0 && isEmpty) return { updates, mean: zerosLike(like), square: zerosLike(like) }
   const squares = readAdapter(square, like)
   for (const [name, { data }] of squares) if (data.some((value) => value < 0)) throw invalid(`a negative second moment of ${name}`)
   return { updates, mean: readAdapter(mean, like), square: squares }
+}
+
+function zerosLike(tensors: NamedTensors): Map<string, F32Tensor> {
+  return new Map([...tensors].map(([name, { shape, data }]) => [name, f32(shape, new Float32Array(data.length))]))
 }

@@ -13,7 +13,10 @@ const LAYOUTS: Readonly<Record<Side, Positional<ClientMessage | ServerMessage>>>
 
 /** @param from who sends it: the two ends send different messages. */
 export function packMessage(message: ClientMessage | ServerMessage, from: Side): Uint8Array {
-  return pack(LAYOUTS[from].strip(message))
+  const packed = pack(LAYOUTS[from].strip(message))
+  // The packer writes one message behind the other into a buffer as large as the largest was: a few bytes that wait for a client that does not read would
+  // keep an adapter's worth of memory.
+  return 2 * packed.byteLength < packed.buffer.byteLength ? packed.slice() : packed
 }
 
 /**
