@@ -132,7 +132,7 @@ export function reportText(report: RunReport, selection: Selection, glyphs: Glyp
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0)
 
 export const ROUND_COLUMNS: readonly Column<RoundLine>[] = [
-  { title: 'round', cell: ({ round }) => String(round), align: 'right' },
+  { title: 'round', cell: ({ round, attempt }) => (attempt === 0 ? String(round) : `${round} (attempt ${attempt})`), align: 'right' },
   { title: 'train loss', cell: ({ train_loss }) => measured(train_loss, 4), align: 'right' },
   { title: 'eval loss', cell: ({ eval_loss }) => measured(eval_loss, 4), align: 'right' },
   { title: 'perplexity', cell: ({ eval_perplexity }) => measured(eval_perplexity, 2), align: 'right' },

@@ -8,7 +8,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 /** What a connection is like, in each direction. */
 export interface LinkQuality {
   bytesPerSecond: number
-  /** How much later everything arrives. */
+  /** How much later everything arrives; what is on its way too. */
   delayMs: number
 }
 
@@ -136,7 +136,7 @@ const MOST_HELD_BYTES = 262_144
 
 /** One direction of a connection. */
 class Channel {
-  private held: { readonly dueMs: number; readonly data: Uint8Array }[] = []
+  private held: { readonly cameMs: number; readonly data: Uint8Array }[] = []
   private heldBytes = 0
   private timer: NodeJS.Timeout | null = null
 
@@ -152,8 +152,8 @@ class Channel {
     const { bytesPerSecond, delayMs } = this.quality
     if (this.held.length === 0 && bytesPerSecond === Infinity && delayMs === 0) return this.write(data)
     const pieceBytes = Math.max(1, Math.floor((Math.min(bytesPerSecond, 1e9) * PACE_MS) / 1000))
-    const dueMs = performance.now() + delayMs
-    for (let at = 0; at < data.length; at += pieceBytes) this.held.push({ dueMs, data: data.subarray(at, at + pieceBytes) })
+    const cameMs = performance.now()
+    for (let at = 0; at < data.length; at += pieceBytes) this.held.push({ cameMs, data: data.subarray(at, at + pieceBytes) })
     this.heldBytes += data.length
     if (this.heldBytes > MOST_HELD_BYTES) this.from.pause()
     this.timer ??= setTimeout(() => this.tick(), 0)
@@ -170,7 +170,7 @@ class Channel {
   private tick(): void {
     this.timer = null
     if (this.to.destroyed) return
-    if (this.held[0] && this.held[0].dueMs <= performance.now()) {
+    if (this.held[0] && this.held[0].cameMs + this.quality.delayMs <= performance.now()) {
       const { data } = this.held.shift()!
       this.heldBytes -= data.length
       this.write(data)
