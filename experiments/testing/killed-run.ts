@@ -23,10 +23,10 @@ export function drawBlows(seed: number, whom: readonly Blow['whom'][]): Blow[] {
   return whom.map((each, index) => {
     const random = derive(seed, 'blow', index)
     const places: readonly (() => Moment)[] = [
-      () => ({ afterMs: random.below(700) }),
-      () => ({ file: 'metrics/steps.jsonl', moreLines: 1 + random.below(20) }),
-      () => ({ file: 'metrics/rounds.jsonl', moreLines: 1 + random.below(2) }),
-      () => ({ file: 'events.jsonl', moreLines: 1 + random.below(8) }),
+      () => ({ afterMs: random.below(300) }),
+      () => ({ file: 'metrics/steps.jsonl', moreLines: 1 + random.below(12) }),
+      () => ({ file: 'metrics/rounds.jsonl', moreLines: 1 }),
+      () => ({ file: 'events.jsonl', moreLines: 1 + random.below(2) }),
     ]
     return { at: places[random.below(places.length)]!(), whom: each }
   })
