@@ -63,27 +63,39 @@ describe.each(CASES)('the golden model %s', (name) => {
   })
 
   test('gives, merged and loaded by transformers, the logits that PEFT gives', { timeout: 120_000 }, async (context) => {
-    await merge(at(name), adapter, at('for-python', name))
-    const verdict = await checkInPython(name, at('for-python', name))
-    if (verdict === null) return context.skip('Python with torch, transformers and peft is needed')
+    const verdict = (await verdictsOfPython())?.get(name)
+    if (verdict === undefined) return context.skip('Python with torch, transformers and peft is needed')
     expect(verdict).toMatchObject({ missing: [], dtype: 'torch.float32' })
     expect(verdict.difference).toBeLessThan(1e-4)
   })
 })
 
+interface Verdict {
+  readonly difference: number
+  readonly size: number
+  readonly dtype: string
+  readonly missing: readonly string[]
+}
+
+/** Of all cases, by one process: loading its packages takes longer than what it does. */
+const verdictsOfPython = once(checkInPython)
+
 /** Null, with the reason printed, where Python or its packages are not installed. */
-async function checkInPython(
-  name: string,
-  merged: string,
-): Promise<{ difference: number; size: number; dtype: string; missing: string[] } | null> {
-  const ids = readTensors(goldenFile(name, 'golden.safetensors')).get('input_ids') as I32Tensor
-  const [rows, width] = ids.shape as [number, number]
-  const idsFile = at(`${name}-ids.json`)
-  await writeFile(idsFile, JSON.stringify(Array.from({ length: rows }, (_, row) => [...ids.data.subarray(row * width, (row + 1) * width)])))
+async function checkInPython(): Promise<Map<string, Verdict> | null> {
   const script = fileURLToPath(new URL('testing/merged_check.py', import.meta.url))
-  const python = spawn('python3', [script, at(name), goldenFile(name, 'adapter'), merged, idsFile], {
-    env: { ...process.env, HF_HUB_OFFLINE: '1' },
-  })
+  const folders: string[] = []
+  for (const name of CASES) {
+    const [adapter, merged, idsFile] = [goldenFile(name, 'adapter'), at('for-python', name), at(`${name}-ids.json`)]
+    await merge(at(name), adapter, merged)
+    const ids = readTensors(goldenFile(name, 'golden.safetensors')).get('input_ids') as I32Tensor
+    const [rows, width] = ids.shape as [number, number]
+    await writeFile(
+      idsFile,
+      JSON.stringify(Array.from({ length: rows }, (_, row) => [...ids.data.subarray(row * width, (row + 1) * width)])),
+    )
+    folders.push(at(name), adapter, merged, idsFile)
+  }
+  const python = spawn('python3', [script, ...folders], { env: { ...process.env, HF_HUB_OFFLINE: '1' } })
   const status = new Promise<number | null>((done) => python.on('error', () => done(null)).on('close', done))
   const [stdout, stderr, code] = await Promise.all([text(python.stdout), text(python.stderr), status])
   if (code === null || code === NOT_INSTALLED) {
@@ -91,7 +103,13 @@ async function checkInPython(
     return null
   }
   if (code !== 0) throw new Error(stderr)
-  return JSON.parse(stdout.trimEnd().split('\n').at(-1)!) as { difference: number; size: number; dtype: string; missing: string[] }
+  const lines = stdout.split('\n').filter((line) => line.startsWith('{'))
+  return new Map(lines.map((line, index) => [CASES[index], JSON.parse(line) as Verdict]))
+}
+
+function once<Result>(make: () => Promise<Result>): () => Promise<Result> {
+  let made: Promise<Result> | null = null
+  return () => (made ??= make())
 }
 
 describe('the element type', () => {

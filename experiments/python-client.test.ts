@@ -92,7 +92,8 @@ test('a client in Python joins with its own token over TLS, and nobody else does
   if (!refused || !welcomed) return
   expect(refused).toMatchObject({ status: 3, told: { refused: { code: 'TOKEN_REFUSED', why: 'its token is not that of terry' } } })
   expect(welcomed).toMatchObject({ status: 0, told: { welcome: { protocol: PROTOCOL_VERSION } } })
-  expect(named(events)).toEqual(['refused terry', 'join monty', 'leave monty'])
+  const ofClients = events.filter(({ event }) => event !== 'warning') // of a certificate that ends tomorrow
+  expect(named(ofClients)).toEqual(['refused terry', 'join monty', 'leave monty'])
 })
 
 test.each([

@@ -1,8 +1,8 @@
-"""Compares a merged model with its base and adapter in PEFT, and prints what transformers makes of both, as one JSON line:
+"""Compares merged models with their bases and adapters in PEFT, and prints what transformers makes of both, as one JSON line for each:
 
     {"difference": largest of all logits, "size": largest logit, "dtype": of the loaded weights, "missing": keys that do not fit}
 
-Usage: python3 merged_check.py MODEL_FOLDER ADAPTER_FOLDER MERGED_FOLDER IDS.json (a list of rows of equal length)
+Usage: python3 merged_check.py (MODEL_FOLDER ADAPTER_FOLDER MERGED_FOLDER IDS.json)... (a list of rows of equal length)
 Exit status: 77 if torch, transformers or peft is not installed.
 """
 import json
@@ -22,8 +22,7 @@ def logits_of(model, ids):
         return model.eval()(ids).logits.double()
 
 
-def main(model_folder, adapter_folder, merged_folder, ids_file):
-    torch.set_num_threads(1)
+def check(model_folder, adapter_folder, merged_folder, ids_file):
     with open(ids_file, encoding="utf-8") as file:
         ids = torch.tensor(json.load(file))
     base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32, local_files_only=True)
@@ -37,6 +36,9 @@ def main(model_folder, adapter_folder, merged_folder, ids_file):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 5:
+    arguments = sys.argv[1:]
+    if not arguments or len(arguments) % 4 != 0:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    torch.set_num_threads(1)
+    for first in range(0, len(arguments), 4):
+        check(*arguments[first : first + 4])
