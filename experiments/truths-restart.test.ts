@@ -5,7 +5,7 @@ import type { MomentsStore } from '../client/round.js'
 import { referenceBackend } from '../shared/backend/reference.js'
 import type { TrafficLine } from '../shared/run-records.js'
 import { LiveServer, type LiveClient } from './testing/live-server.js'
-import { smallConfig, type Groups } from './testing/small-run.js'
+import { smallConfig, smallData, type Groups } from './testing/small-run.js'
 
 const CLIENTS = 3
 const backend = referenceBackend()
@@ -123,6 +123,21 @@ describe('a round that starts again because it lost a client ends with the numbe
     expect(same(disturbed.adapter, calm.adapter)).toBe(true)
     expect(disturbed.attempts).toEqual([0, 0, 3, 0])
   })
+})
+
+test('a client that comes back with other rows is refused by name: the round would not be the same', async () => {
+  const groups: Groups = { federation: { num_clients: 2, local_steps: 3, on_client_loss: 'restart_round' } }
+  let lose = (): void => {}
+  const lost = new Promise<void>((resolve) => (lose = resolve))
+  live = await LiveServer.start({ config: smallConfig(groups), backend, observer: { step: () => lose() } })
+  const [first] = [live.join(1), live.join(0)]
+  await lost
+  await first.link.close('killed')
+  await first.ended
+  expect(await live.join(1, { data: smallData(6)[5] }).ended).toMatchObject({ code: 'DATA_DIFFERS' })
+  live.join(1)
+  await live.server.finished
+  expect(live.rounds.at(-1)).toMatchObject({ round: 1, attempt: 1, aggregation: { replies: 2 } })
 })
 
 /** Whether no bit differs; the numbers themselves would tell nobody anything. */

@@ -13,7 +13,7 @@ import type { RunObserver } from './observer.js'
 import { isAdapterAwaited, isAwaited, isEvaluationAwaited, isReportAwaited, isStepAwaited, stepsOfClient } from './round-queries.js'
 import type { RoundRecords } from './round-records.js'
 import type { RoundRunner } from './round-runner.js'
-import type { ClientId, RoundSettings } from './round-state.js'
+import type { ClientId, Member, RoundSettings } from './round-state.js'
 import { requestKey, requestPrefix, type Roster } from './roster.js'
 import type { StepEngine } from './step-engine.js'
 
@@ -38,6 +38,8 @@ export interface ClientMessagesOptions {
 export class ClientMessages {
   /** The last report of each client that makes its steps alone. */
   private readonly reports = new Map<ClientId, MessageOf<'step'>>()
+  /** What each client first said that it holds. */
+  private readonly introduced = new Map<ClientId, NonNullable<Member['counts']>>()
 
   constructor(private readonly options: ClientMessagesOptions) {}
 
@@ -99,16 +101,21 @@ export class ClientMessages {
     // The round is as long as its longest client, and places in the schedule are whole numbers.
     if (!Number.isSafeInteger(stepsOfClient(settings, examples) * settings.rounds)) throw invalid(`a count of ${examples} training rows`)
     const counts = { examples, tokens, evalExamples: eval_examples }
+    if (!this.introduced.has(client)) this.introduced.set(client, counts)
     records.introduce(client, counts)
     rounds.dispatch({ type: 'ready', client, counts })
   }
 
-  /** Who was in the run before it was interrupted has the same rows, or batches would not go on where they were. */
+  /**
+   * Who was in the run before it was interrupted has the same rows, or batches would not go on where they were; and so has, under `restart_round`, who comes
+   * back, or the round would not be the same.
+   */
   private checkSameData(
     client: ClientId,
     { examples, tokens, eval_examples }: Pick<MessageOf<'ready'>, 'examples' | 'tokens' | 'eval_examples'>,
   ): void {
-    const before = this.options.before.get(client)
+    const { before: saved, settings } = this.options
+    const before = saved.get(client) ?? (settings.onClientLoss === 'restart_round' ? this.introduced.get(client) : undefined)
     if (!before || (before.examples === examples && before.tokens === tokens && before.evalExamples === eval_examples)) return
     throw new UserError({
       code: 'DATA_DIFFERS',

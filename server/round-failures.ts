@@ -32,7 +32,7 @@ export function awayTooLong({ gatherMs }: RoundSettings, { round, phase }: Round
     code: 'CLIENT_LOST',
     what: isEvaluation ? `round ${round} cannot be evaluated` : `round ${round} cannot start`,
     why: `${missing.join(', ')} did not come back in ${gatherMs / 1000} s, and federation.on_client_loss is restart_round`,
-    fix: 'go on from the last checkpoint with --resume and the name of this run, and start the clients that are missing. If they stay away for longer, raise federation.reconnect_s',
+    fix: 'go on from the last checkpoint with --resume and the name of this run, and start its clients again. If they stay away for longer, raise federation.reconnect_s',
   })
 }
 
