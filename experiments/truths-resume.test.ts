@@ -38,7 +38,6 @@ const BASE: Groups = {
   lora: { r: 4, lora_alpha: 8, lora_dropout: 0.3, target_modules: ['c_attn'] },
   train: {
     per_device_train_batch_size: 2,
-    gradient_accumulation_steps: 2,
     learning_rate: 0.002,
     lr_scheduler_type: 'cosine',
     warmup_ratio: 0.1,
@@ -162,6 +161,8 @@ describe('a run that goes on from a checkpoint has the numbers of one that was n
 
   test('with rounds as long as an epoch, and without AdamW', () =>
     expectSameFromAnyRound({ train: { optim: 'sgd' }, federation: { local_steps: undefined, local_epochs: 1 } }))
+
+  test('with several micro-batches in a step', () => expectSameFromAnyRound({ train: { gradient_accumulation_steps: 2 } }))
 
   test('with lossy codecs, whose rounding is drawn by chance', () =>
     expectSameFromAnyRound({ transport: { kind: 'memory', activation_codec: 'int4', gradient_codec: 'int8' } }))

@@ -74,9 +74,13 @@ export const CheckpointFacts = z.object({
 })
 export type CheckpointFacts = z.infer<typeof CheckpointFacts>
 
-/** The file's text. Its last key is the SHA-256 of all others, in every version. */
+/** The file's text. Its last key is the SHA-256 of all others, and it is laid out so, in every version. */
 export function withDigest(facts: CheckpointFacts): string {
-  return `${JSON.stringify({ ...facts, sha256: digestOf(facts) }, null, 2)}\n`
+  return formatted({ ...facts, sha256: digestOf(facts) })
+}
+
+function formatted(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`
 }
 
 /** What such a text says, as far as any version is read alike. @throws Torn */
@@ -87,6 +91,7 @@ export function digested(text: string): Readonly<Record<string, unknown>> {
   } catch {
     throw new Torn(`${FACTS_FILE} is no JSON`)
   }
+  if (formatted(value) !== text) throw new Torn(`${FACTS_FILE} is not as it was written`)
   if (typeof value !== 'object' || value === null || !('sha256' in value)) throw new Torn(`${FACTS_FILE} has no checksum`)
   const { sha256, ...facts } = value
   if (sha256 !== digestOf(facts)) throw new Torn(`${FACTS_FILE} is not what its checksum was made of`)
