@@ -155,17 +155,20 @@ async function disturb(round: number, clients: readonly UnluckyClient[], server:
     clients.filter(({ id }) => selected.includes(id) && id !== stopped),
     random,
   )
-  const [cut, killed] = drawn.splice(0, Math.ceil(0.3 * selected.length) - 1)
+  const [cut, other] = drawn.splice(0, Math.ceil(0.3 * selected.length) - 1)
   const [slow, late, broken] = drawn
   cut?.proxy.shut()
-  await killed?.kill()
+  // A new process takes a while; of an old one only the way is cut.
+  if (round % 2 === 0) await other?.kill()
+  else other?.proxy.shut()
   slow?.proxy.become({ bytesPerSecond: 500_000 })
   late?.proxy.become({ delayMs: 5 + random.below(30) })
   broken?.proxy.cutAfter(1 + random.below(500))
-  const failing = [stopped, ...[cut, killed].flatMap((client) => client?.id ?? [])]
+  const failing = [stopped, ...[cut, other].flatMap((client) => client?.id ?? [])]
   await Promise.all(failing.map((id) => Promise.race([over, server.line({ event: 'missing', client: id, round })])))
   clients.find(({ id }) => id === stopped)!.program.child.kill('SIGCONT')
   cut?.proxy.open()
+  other?.proxy.open()
   for (const { proxy } of clients) proxy.become({ bytesPerSecond: Infinity, delayMs: 0 })
   return failing
 }
