@@ -159,8 +159,15 @@ describe('a run that goes on from a checkpoint has the numbers of one that was n
     expectSameFromAnyRound({ split: { cut_layer } }),
   )
 
-  test('with rounds as long as an epoch, and without AdamW', () =>
-    expectSameFromAnyRound({ train: { optim: 'sgd' }, federation: { local_steps: undefined, local_epochs: 1 } }))
+  test('with rounds as long as an epoch', () => expectSameFromAnyRound({ federation: { local_steps: undefined, local_epochs: 1 } }))
+
+  test.each(['federated', 'local'])('without AdamW, whose moments clients would keep, in the topology %s', (topology) =>
+    expectSameFromAnyRound({
+      split: { topology },
+      train: { optim: 'sgd' },
+      federation: { optimizer_state: 'keep', on_client_loss: 'restart_round' },
+    }),
+  )
 
   test('with several micro-batches in a step', () => expectSameFromAnyRound({ train: { gradient_accumulation_steps: 2 } }))
 

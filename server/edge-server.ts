@@ -15,9 +15,8 @@ import { PROTOCOL_VERSION, type ClientMessage, type MessageOf, type ModelCard, t
 import type { F32Tensor, NamedTensors } from '../shared/tensor.js'
 import { silentTrace, type Trace } from '../shared/trace.js'
 import { Admission, type AdmissionRules } from './admission.js'
-import { Aggregation } from './aggregation.js'
 import type { ClientAdapters } from './client-adapters.js'
-import { halvesOf, topTrainer } from './halves.js'
+import { clientAdapters, halvesOf, topTrainer } from './halves.js'
 import { Inflight, inflightLimits } from './inflight.js'
 import { internalError } from './internal-error.js'
 import { invalid } from './invalid.js'
@@ -26,7 +25,6 @@ import type { ClientCuts } from './client-cuts.js'
 import { guardedObserver, systemClock, type Activity, type Clock, type RunObserver } from './observer.js'
 import { ClientMessages } from './client-messages.js'
 import { ModelDesk } from './model-desk.js'
-import { OwnAdapters } from './own-adapters.js'
 import { RoundRecords } from './round-records.js'
 import { RoundRunner } from './round-runner.js'
 import { activityOf, clientStates, turnsOf, type ClientState } from './round-queries.js'
@@ -126,10 +124,7 @@ export class EdgeServer {
       ...{ config, architecture, top: this.top, cuts: options.cuts, trace, clock },
       onWork: (work) => this.observer.work(work),
     })
-    this.adapters =
-      config.split.topology === 'local'
-        ? new OwnAdapters(clients, config.federation.optimizer_state)
-        : new Aggregation(clients, strategy, config.federation, config.train.seed)
+    this.adapters = clientAdapters(clients, strategy, config)
     this.records = new RoundRecords(config, strategy.name, this.observer, clock)
     if (saved) {
       this.adapters.restore(saved.clients)
