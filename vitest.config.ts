@@ -5,7 +5,8 @@ export default defineConfig({
     include: ['{server,client,shared,datasets,experiments}/**/*.test.ts', '*.test.ts'],
     exclude: ['dist/**', 'node_modules/**'],
     pool: 'forks',
-    maxWorkers: 2,
+    // One more than cores of a small machine: tests of processes wait for much of their time.
+    maxWorkers: 3,
     // No test is timed; this only ends one that hangs.
     testTimeout: 60_000,
     hookTimeout: 60_000,
