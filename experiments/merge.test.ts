@@ -10,6 +10,7 @@ import { fromFloat32 } from '../shared/model/dtype.js'
 import { serializeSafetensors, type TensorToWrite } from '../shared/model/safetensors.js'
 import { goldenFile, readJson, readTensors } from '../shared/model/testing/golden.js'
 import type { F32Tensor, I32Tensor } from '../shared/tensor.js'
+import { once } from '../shared/once.js'
 import { evalCommand, type EvaluationResult } from './eval.js'
 import { mergeCommand } from './merge.js'
 import { goldenRows, writeGoldenModel } from './testing/golden-model.js'
@@ -105,11 +106,6 @@ async function checkInPython(): Promise<Map<string, Verdict> | null> {
   if (code !== 0) throw new Error(stderr)
   const lines = stdout.split('\n').filter((line) => line.startsWith('{'))
   return new Map(lines.map((line, index) => [CASES[index], JSON.parse(line) as Verdict]))
-}
-
-function once<Result>(make: () => Promise<Result>): () => Promise<Result> {
-  let made: Promise<Result> | null = null
-  return () => (made ??= make())
 }
 
 describe('the element type', () => {

@@ -15,6 +15,7 @@ import { checkRowsFit } from '../shared/model/fit.js'
 import { SharedStages, type Stages } from '../shared/model/stages.js'
 import type { MessageOf } from '../shared/protocol/messages.js'
 import { Turns } from '../shared/turns.js'
+import { once } from '../shared/once.js'
 
 /** Work of different clients that does not have to go on together: enough that no lane is ever idle, and no more in memory than that. */
 const TURNS_PER_LANE = 2
@@ -74,10 +75,4 @@ export function simulate(config: Config, { model, backend }: Pick<HostedRun, 'mo
     },
     dispose: () => stages.dispose(),
   }
-}
-
-/** A promise made at the first call, and the same at every other. */
-function once<Value>(make: () => Promise<Value>): () => Promise<Value> {
-  let made: Promise<Value> | null = null
-  return () => (made ??= make())
 }

@@ -16,10 +16,10 @@ import type { Backend } from '../../shared/backend/backend.js'
 import { openBackend, threadsPerProcess } from '../../shared/backend/open.node.js'
 import { checkRowsFit } from '../../shared/model/fit.js'
 import type { ClientLink } from '../../shared/protocol/link.js'
-import { ClientId, type Part } from '../../shared/protocol/messages.js'
+import { checkedClientId } from '../../shared/protocol/client-id.js'
+import type { Part } from '../../shared/protocol/messages.js'
 import { readToken } from '../../shared/token-file.node.js'
 import { packageVersion } from '../../shared/version.node.js'
-import { UserError } from '../../shared/errors.js'
 
 export interface ClientOptions {
   /** Its name in the run: the order of its rows depends on it. */
@@ -76,7 +76,7 @@ export class Client {
    */
   static async join(url: string, options: ClientOptions): Promise<Client> {
     const { tokenFile, part = null, engine = 'onnx', threads = threadsPerProcess(1), signal } = options
-    const id = checkedId(options.id)
+    const id = checkedClientId(options.id)
     const leaving = new AbortController()
     const both = signal ? AbortSignal.any([signal, leaving.signal]) : leaving.signal
     const token = tokenFile === undefined ? null : await readToken(tokenFile)
@@ -134,15 +134,4 @@ async function takePart(
   } finally {
     await backend.dispose()
   }
-}
-
-function checkedId(id: string): string {
-  const checked = ClientId.safeParse(id)
-  if (checked.success) return checked.data
-  throw new UserError({
-    code: 'BAD_ARGUMENT',
-    what: `${JSON.stringify(id)} cannot name a client`,
-    why: checked.error.issues[0].message,
-    fix: 'use a name such as client-0',
-  })
 }

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { defineCommand, integerFlag, type CommandContext, type CommandDefinition } from '../../shared/command-line/index.node.js'
 import { UserError } from '../../shared/errors.js'
 import { asOutputError } from '../../shared/model/new-folder.node.js'
-import { ClientId } from '../../shared/protocol/client-id.js'
+import { checkedClientId } from '../../shared/protocol/client-id.js'
 import { changeStore, readStore } from './store-file.js'
 import { stateOf, withNewToken, withRevoked, type TokenEntry, type TokenState, type TokenStore } from './store.js'
 
@@ -25,7 +25,7 @@ const createCommand = defineCommand({
   },
   options: z.object({ file, out: z.string().min(1, 'a file').optional(), expires: integerFlag(1, 36_500).optional() }),
   async run(context, [operand], options) {
-    const id = checkedId(operand!)
+    const id = checkedClientId(operand!)
     const days = options.expires ?? null
     const made = (store: TokenStore) => withNewToken(store, id, { days, now: new Date() }) ?? refuseSecond(id, options.file)
     const { entry, token } =
@@ -71,7 +71,7 @@ const revokeCommand = defineCommand({
   flags: FILE_FLAG,
   options: z.object({ file }),
   async run(_, [operand], options) {
-    const id = checkedId(operand!)
+    const id = checkedClientId(operand!)
     // A file that is not there is not made for this.
     readStore(options.file)
     await changeStore(options.file, (store) => ({ store: withRevoked(store, id, new Date()) ?? refuseUnknown(id, options.file) }))
@@ -111,17 +111,6 @@ function tellOnce(context: CommandContext, id: string, until: string): void {
       { event: 'token' },
       `the token of ${id}${until}, shown this once: put it into a file on the client's machine, for --token-file`,
     )
-}
-
-function checkedId(id: string): string {
-  const checked = ClientId.safeParse(id)
-  if (checked.success) return checked.data
-  throw new UserError({
-    code: 'BAD_ARGUMENT',
-    what: `${JSON.stringify(id)} cannot name a client`,
-    why: checked.error.issues[0].message,
-    fix: 'use a name such as client-0',
-  })
 }
 
 function refuseSecond(id: string, path: string): never {
