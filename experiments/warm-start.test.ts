@@ -10,7 +10,7 @@ import { goldenFile } from '../shared/model/testing/golden.js'
 import { commands as serverCommands } from '../server/command.js'
 import { commands } from './command.js'
 import { runExperiment } from './experiment.js'
-import type { Groups } from './testing/small-run.js'
+import { withChanges, type Groups } from './testing/small-run.js'
 import { typeCommand, typeForScript } from './testing/type.js'
 import { openWorkshop, textRows, type Workshop } from './testing/workshop.js'
 
@@ -43,8 +43,7 @@ const WARM: Groups = {
   transport: { kind: 'memory' },
 }
 const config = async (changes: Groups = {}): Promise<string> => {
-  const groups = [...new Set([...Object.keys(WARM), ...Object.keys(changes)])]
-  await writeFile('warm.yaml', JSON.stringify(Object.fromEntries(groups.map((group) => [group, { ...WARM[group], ...changes[group] }]))))
+  await writeFile('warm.yaml', JSON.stringify(withChanges(WARM, changes)))
   return 'warm.yaml'
 }
 const run = async (changes: Groups = {}) => typeForScript<RunData>(commands, 'run', await config(changes))

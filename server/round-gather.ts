@@ -4,7 +4,8 @@
 import type { ClientId, Participant, RoundSettings, RoundState, TrainingPhase, Transition } from './round-state.js'
 import { openSteps, stepsOf } from './round-steps.js'
 
-const FRESH: Omit<Participant, 'steps'> = {
+/** A client that has made nothing of its round yet. */
+export const FRESH: Omit<Participant, 'steps'> = {
   step: 0,
   received: 0,
   issued: 0,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { parseConfig } from '../shared/config/parse.js'
+import { FRESH } from './round-gather.js'
 import { activityOf, clientStates } from './round-queries.js'
 import { roundSettings } from './round-settings.js'
 import type { Member, Participant, Phase, RoundState } from './round-state.js'
@@ -14,18 +15,7 @@ function stateIn(phase: Phase, round = 3): RoundState {
 
 /** @param steps by client: which of its two it works on */
 function trainingWith(steps: Readonly<Record<string, number>>): RoundState {
-  const fresh = {
-    steps: 2,
-    received: 0,
-    issued: 0,
-    computed: 0,
-    overdue: false,
-    arrival: 0,
-    dropped: 0,
-    state: 'working',
-    reason: null,
-  } as const
-  const participants = new Map<string, Participant>(Object.entries(steps).map(([id, step]) => [id, { ...fresh, step }]))
+  const participants = new Map<string, Participant>(Object.entries(steps).map(([id, step]) => [id, { ...FRESH, steps: 2, step }]))
   return stateIn({ kind: 'training', participants, step: 0, contributors: [], stepOverdue: false, roundOverdue: false, arrivals: 0 })
 }
 

@@ -3,24 +3,12 @@
  */
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { Summary } from '../../shared/run-records.js'
-import { processesOf, startedPrograms, type Program } from '../testing/program.js'
-import { openWorkshop, type Workshop } from '../testing/workshop.js'
+import { processesOf, type Program } from '../testing/program.js'
+import { programWorkshop } from '../testing/program-workshop.js'
 
-let workshop: Workshop
-const programs = startedPrograms()
-beforeEach(async () => {
-  workshop = await openWorkshop()
-})
-afterEach(async () => {
-  await programs.end(workshop.folder)
-  await workshop.remove()
-})
-
-function start(...args: string[]): Program {
-  return programs.start(args, { cwd: workshop.folder, env: workshop.environment })
-}
+const { workshop, start } = programWorkshop('test')
 
 /** More rounds than any test waits for, of so many steps that what is done in the first seconds is done in mid-round. */
 const ENDLESS = { num_rounds: 1000, local_steps: 500, reconnect_s: 2 }

@@ -3,25 +3,17 @@
  */
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { startedPrograms, type Program } from '../testing/program.js'
+import { expect, test, vi } from 'vitest'
+import { type Program } from '../testing/program.js'
 import { writeRandomModel } from '../testing/random-model.js'
 import { tcpProxy } from '../testing/tcp-proxy.js'
 import { ackFrameBytes } from '../../shared/protocol/frames.js'
-import { openWorkshop, type Workshop } from '../testing/workshop.js'
+import { programWorkshop } from '../testing/program-workshop.js'
 
 // Two runs of processes in a test: it is not timed, this only ends one that hangs.
 vi.setConfig({ testTimeout: 180_000 })
 
-let workshop: Workshop
-const programs = startedPrograms()
-beforeEach(async () => {
-  workshop = await openWorkshop()
-})
-afterEach(async () => {
-  await programs.end(workshop.folder)
-  await workshop.remove()
-})
+const { workshop, programs } = programWorkshop('test')
 
 function start(args: readonly string[], environment: NodeJS.ProcessEnv = workshop.environment, cwd = workshop.folder): Program {
   return programs.start(args, { cwd, env: environment })

@@ -4,25 +4,12 @@
 import { appendFile, readFile, rm, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { createRunDirectory } from '../../server/run-directory.js'
 import { Config } from '../../shared/config/schema.js'
-import { startedPrograms, type Program } from '../testing/program.js'
-import { openWorkshop, type Workshop } from '../testing/workshop.js'
+import { programWorkshop } from '../testing/program-workshop.js'
 
-let workshop: Workshop
-const programs = startedPrograms()
-beforeEach(async () => {
-  workshop = await openWorkshop()
-})
-afterEach(async () => {
-  await programs.end(workshop.folder)
-  await workshop.remove()
-})
-
-function start(...args: string[]): Program {
-  return programs.start(args, { cwd: workshop.folder, env: workshop.environment })
-}
+const { workshop, start } = programWorkshop('test')
 
 /** A run that no test waits for the end of. */
 const ENDLESS = { num_rounds: 1000, local_steps: 500 }

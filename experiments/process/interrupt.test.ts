@@ -4,27 +4,15 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { derive } from '../../shared/random.js'
 import { StepLine, Summary } from '../../shared/run-records.js'
-import { processesOf, startedPrograms, type Program } from '../testing/program.js'
-import type { Groups } from '../testing/small-run.js'
+import { processesOf, type Program } from '../testing/program.js'
+import { withChanges, type Groups } from '../testing/small-run.js'
 import { expectGoodOrder, expectWholeAdapter, expectWholeLogs, linesOf, runsIn } from '../testing/whole-run.js'
-import { openWorkshop, type Workshop } from '../testing/workshop.js'
+import { programWorkshop } from '../testing/program-workshop.js'
 
-let workshop: Workshop
-const programs = startedPrograms()
-beforeAll(async () => {
-  workshop = await openWorkshop()
-})
-afterAll(async () => {
-  await programs.end(workshop.folder)
-  await workshop.remove()
-})
-
-function start(...args: string[]): Program {
-  return programs.start(args, { cwd: workshop.folder, env: workshop.environment })
-}
+const { workshop, start } = programWorkshop('file')
 
 /** Goes on until it is stopped, in rounds so short that signals meet all that is done in one. */
 const ENDLESS: Groups = {
@@ -39,10 +27,8 @@ let configs = 0
 /** A config whose runs go to a folder of their own. */
 async function config(changes: Groups): Promise<{ readonly name: string; readonly outputDir: string }> {
   const outputDir = `runs-${configs++}`
-  const groups = [...new Set([...Object.keys(ENDLESS), ...Object.keys(changes)])]
-  const merged = Object.fromEntries(groups.map((group) => [group, { ...ENDLESS[group], ...changes[group] }]))
   return {
-    name: await workshop.config(`${outputDir}.yaml`, { ...merged, output: { output_dir: outputDir } }),
+    name: await workshop.config(`${outputDir}.yaml`, { ...withChanges(ENDLESS, changes), output: { output_dir: outputDir } }),
     outputDir: workshop.at(outputDir),
   }
 }

@@ -3,37 +3,18 @@
  */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { RoundLine, RunEvent } from '../../shared/run-records.js'
-import { processesOf, startedPrograms, type Program } from '../testing/program.js'
+import { describe, expect, test } from 'vitest'
+import { EventLine, RoundLine } from '../../shared/run-records.js'
+import { processesOf, type Program } from '../testing/program.js'
 import type { Groups } from '../testing/small-run.js'
 import { tcpProxy } from '../testing/tcp-proxy.js'
-import { openWorkshop, type Workshop } from '../testing/workshop.js'
+import { linesOf } from '../testing/whole-run.js'
+import { programWorkshop } from '../testing/program-workshop.js'
 
-let workshop: Workshop
-const programs = startedPrograms()
-beforeEach(async () => {
-  workshop = await openWorkshop()
-})
-afterEach(async () => {
-  await programs.end(workshop.folder)
-  await workshop.remove()
-})
-
-function start(...args: string[]): Program {
-  return programs.start(args, { cwd: workshop.folder, env: workshop.environment })
-}
+const { workshop, start } = programWorkshop('test')
 
 function client(url: unknown, id: string, ...more: string[]): Program {
   return start('client', '--server', String(url), '--id', id, '--model', 'model', '--threads', '1', ...more)
-}
-
-async function linesOf<Line>(runDir: unknown, ...file: string[]): Promise<Line[]> {
-  const text = await readFile(join(String(runDir), ...file), 'utf8')
-  return text
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line) as Line)
 }
 
 async function pidOf(client: string): Promise<number> {
@@ -48,7 +29,7 @@ describe('run with restart_round', () => {
   async function runDisturbed(
     kills: readonly string[],
     changes: Groups = {},
-  ): Promise<{ adapter: Buffer; rounds: RoundLine[]; events: RunEvent[] }> {
+  ): Promise<{ adapter: Buffer; rounds: RoundLine[]; events: EventLine[] }> {
     const config = await workshop.config('restart.yaml', { ...changes, federation })
     const run = start('run', config)
     await run.line({ event: 'round', round: 0 })
@@ -63,8 +44,8 @@ describe('run with restart_round', () => {
     const { run_dir, adapter_dir } = envelope.data as { run_dir: string; adapter_dir: string }
     return {
       adapter: await readFile(join(adapter_dir, 'adapter_model.safetensors')),
-      rounds: await linesOf<RoundLine>(run_dir, 'metrics', 'rounds.jsonl'),
-      events: await linesOf<RunEvent>(run_dir, 'events.jsonl'),
+      rounds: await linesOf(join(String(run_dir), 'metrics', 'rounds.jsonl'), RoundLine),
+      events: await linesOf(join(String(run_dir), 'events.jsonl'), EventLine),
     }
   }
 
@@ -126,7 +107,7 @@ describe('a client', () => {
       await expect.poll(roundsOfBob, { timeout: 30_000 }).toBeGreaterThan(before + 1)
       server.child.kill('SIGTERM')
       await server.ended
-      const rounds = await linesOf<RoundLine>(run_dir, 'metrics', 'rounds.jsonl')
+      const rounds = await linesOf(join(String(run_dir), 'metrics', 'rounds.jsonl'), RoundLine)
       expect(rounds[round].aggregation).toMatchObject({ replies: 1, missing: ['bob'] })
       expect(rounds.slice(round).some(({ aggregation }) => aggregation?.replies === 2)).toBe(true)
       // Its model and rows were still open.

@@ -5,23 +5,13 @@
  */
 import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { childrenOf, processesOf, startedPrograms, type Program } from '../testing/program.js'
+import { describe, expect, test } from 'vitest'
+import { childrenOf, processesOf, type Program } from '../testing/program.js'
 import { drawBlows, killProcess, numbersOf, runUnderBlows, type Blow, type KilledRun, type RunUnderBlows } from '../testing/killed-run.js'
-import type { Groups } from '../testing/small-run.js'
-import { openWorkshop, type Workshop } from '../testing/workshop.js'
+import { withChanges, type Groups } from '../testing/small-run.js'
+import { programWorkshop } from '../testing/program-workshop.js'
 
-let workshop: Workshop
-const programs = startedPrograms()
-beforeAll(async () => {
-  workshop = await openWorkshop()
-})
-afterAll(async () => {
-  await programs.end(workshop.folder)
-  await workshop.remove()
-})
-
-const start = (...args: string[]): Program => programs.start(args, { cwd: workshop.folder, env: workshop.environment })
+const { workshop, start } = programWorkshop('file')
 
 /** Rounds of three steps with two clients, in which a lost client is waited for. */
 const SMALL: Groups = {
@@ -32,9 +22,7 @@ const SMALL: Groups = {
 
 let configs = 0
 async function config(changes: Groups): Promise<string> {
-  const groups = [...new Set([...Object.keys(SMALL), ...Object.keys(changes)])]
-  const merged = Object.fromEntries(groups.map((group) => [group, { ...SMALL[group], ...changes[group] }]))
-  return workshop.config(`case-${configs++}.yaml`, merged)
+  return workshop.config(`case-${configs++}.yaml`, withChanges(SMALL, changes))
 }
 
 let hits = 0

@@ -12,6 +12,7 @@ import { parseConfig } from '../../shared/config/parse.js'
 import { EventLine, Metadata, RoundLine, StepLine, Summary, TrafficLine } from '../../shared/run-records.js'
 import { packageRoot } from '../../shared/version.node.js'
 import { processesOf, startProgram, type Ending, type Program } from '../testing/program.js'
+import { linesOf } from '../testing/whole-run.js'
 import { openWorkshop, textRows, type Workshop } from '../testing/workshop.js'
 
 let workshop: Workshop
@@ -50,14 +51,6 @@ async function filesOf(folder: string): Promise<string[]> {
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
     .sort()
-}
-
-async function linesOf<Schema extends z.ZodType>(schema: Schema, file: string): Promise<z.infer<Schema>[]> {
-  const text = await readFile(file, 'utf8')
-  return text
-    .trimEnd()
-    .split('\n')
-    .map((line) => schema.parse(JSON.parse(line)))
 }
 
 const jsonOf = async <Schema extends z.ZodType>(schema: Schema, file: string): Promise<z.infer<Schema>> =>
@@ -111,7 +104,7 @@ describe('a run over sockets and one over memory', () => {
   })
 
   test('write lines that readers know', async () => {
-    const rounds = await linesOf(RoundLine, at('metrics/rounds.jsonl'))
+    const rounds = await linesOf(at('metrics/rounds.jsonl'), RoundLine)
     expect(rounds.map(({ round, attempt }) => [round, attempt])).toEqual([
       [0, 0],
       [1, 0],
@@ -122,7 +115,7 @@ describe('a run over sockets and one over memory', () => {
       expect(aggregation).toEqual(round === 0 ? null : { strategy: 'fedavg', weight_by: 'examples', replies: 2, missing: [] })
       expect(reason).toBeUndefined()
     }
-    const steps = await linesOf(StepLine, at('metrics/steps.jsonl'))
+    const steps = await linesOf(at('metrics/steps.jsonl'), StepLine)
     for (const client of ['client-0', 'client-1', null])
       expect(steps.filter((step) => step.client === client).map(({ round, step }) => [round, step])).toEqual([
         [1, 0],
@@ -130,9 +123,9 @@ describe('a run over sockets and one over memory', () => {
         [2, 0],
         [2, 1],
       ])
-    const events = await linesOf(EventLine, at('events.jsonl'))
+    const events = await linesOf(at('events.jsonl'), EventLine)
     expect(events.filter(({ event }) => event === 'join')).toHaveLength(2)
-    const traffic = await linesOf(TrafficLine, at('traffic.jsonl'))
+    const traffic = await linesOf(at('traffic.jsonl'), TrafficLine)
     const summary = await jsonOf(Summary, at('metrics/summary.json'))
     expect(summary).toMatchObject({ status: 'complete', rounds: 2, error: null })
     for (const [direction, bytes] of [
@@ -146,7 +139,7 @@ describe('a run over sockets and one over memory', () => {
   })
 
   test('tell what crossed the cut, and what the same tokens are as fp32, as the books have it', async () => {
-    const traffic = await linesOf(TrafficLine, at('traffic.jsonl'))
+    const traffic = await linesOf(at('traffic.jsonl'), TrafficLine)
     for (const [kind, cut] of [
       ['activations', data.cut.up],
       ['gradients', data.cut.down],
@@ -165,7 +158,7 @@ describe('a run over sockets and one over memory', () => {
 
   test('count the same bytes of training, whatever carries them', async () => {
     const training = async ({ run_dir }: RunData) =>
-      (await linesOf(TrafficLine, join(run_dir, 'traffic.jsonl'))).filter(({ kind }) => kind !== 'control')
+      (await linesOf(join(run_dir, 'traffic.jsonl'), TrafficLine)).filter(({ kind }) => kind !== 'control')
     expect(await training(other)).toEqual(await training(data))
   })
 

@@ -8,30 +8,18 @@ import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { Summary } from '../../shared/run-records.js'
 import { packageRoot } from '../../shared/version.node.js'
-import { processesOf, startedPrograms, type Program } from '../testing/program.js'
+import { processesOf, type Program } from '../testing/program.js'
 import type { Groups } from '../testing/small-run.js'
 import { expectGoodOrder, expectWholeAdapter, expectWholeLogs, runsIn } from '../testing/whole-run.js'
-import { openWorkshop, type Workshop } from '../testing/workshop.js'
+import { programWorkshop } from '../testing/program-workshop.js'
 
 const hasTerminals = spawnSync('script', ['--version']).status === 0
 if (!hasTerminals) console.warn('the test of a terminal that closes is left out: there is no script (of util-linux)')
 
-let workshop: Workshop
-const programs = startedPrograms()
-beforeAll(async () => {
-  workshop = await openWorkshop()
-})
-afterAll(async () => {
-  await programs.end(workshop.folder)
-  await workshop.remove()
-})
-
-function start(...args: string[]): Program {
-  return programs.start(args, { cwd: workshop.folder, env: workshop.environment })
-}
+const { workshop, start } = programWorkshop('file')
 
 let configs = 0
 /** A config that goes on until it is stopped, and loses nobody who is only slow; its runs go to a folder of their own. */

@@ -3,22 +3,11 @@
  */
 import { readdir, readFile } from 'node:fs/promises'
 import { platform } from 'node:os'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { startedPrograms, type Program } from '../testing/program.js'
-import { openWorkshop, type Workshop } from '../testing/workshop.js'
+import { programWorkshop } from '../testing/program-workshop.js'
 
-let workshop: Workshop
-const programs = startedPrograms()
-beforeEach(async () => {
-  workshop = await openWorkshop()
-})
-afterEach(async () => {
-  await programs.end(workshop.folder)
-  await workshop.remove()
-})
-
-const start = (...args: string[]): Program => programs.start(args, { cwd: workshop.folder, env: workshop.environment })
+const { workshop, start } = programWorkshop('test')
 
 const Trace = z.object({
   traceEvents: z.array(

@@ -6,22 +6,14 @@ import { createReadStream } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { MEMORY_IS_TOLD, ownBytes, watchMemory } from '../testing/process-memory.js'
-import { startedPrograms, type Program } from '../testing/program.js'
+import { type Program } from '../testing/program.js'
 import { writeLargeModel, writeRandomModel } from '../testing/random-model.js'
 import { tcpProxy } from '../testing/tcp-proxy.js'
-import { openWorkshop, type Workshop } from '../testing/workshop.js'
+import { programWorkshop } from '../testing/program-workshop.js'
 
-let workshop: Workshop
-const programs = startedPrograms()
-beforeEach(async () => {
-  workshop = await openWorkshop()
-})
-afterEach(async () => {
-  await programs.end(workshop.folder)
-  await workshop.remove()
-})
+const { workshop, programs } = programWorkshop('test')
 
 function start(args: readonly string[], environment: NodeJS.ProcessEnv = workshop.environment): Program {
   return programs.start(args, { cwd: workshop.folder, env: environment })

@@ -23,8 +23,13 @@ const SMALL: Groups = {
 
 /** @param changes keys that differ from the small run's. */
 export function smallConfig(changes: Groups = {}): Config {
-  const groups = [...new Set([...Object.keys(SMALL), ...Object.keys(changes)])]
-  return parseConfig(Object.fromEntries(groups.map((group) => [group, { ...SMALL[group], ...changes[group] }])))
+  return parseConfig(withChanges(SMALL, changes))
+}
+
+/** The groups of a config with keys that differ. */
+export function withChanges(groups: Groups, changes: Groups): Groups {
+  const names = [...new Set([...Object.keys(groups), ...Object.keys(changes)])]
+  return Object.fromEntries(names.map((name) => [name, { ...groups[name], ...changes[name] }]))
 }
 
 /** Data of as many clients, each with rows of its own. */

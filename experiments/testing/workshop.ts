@@ -5,7 +5,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writeGoldenModel } from './golden-model.js'
-import type { Groups } from './small-run.js'
+import { withChanges, type Groups } from './small-run.js'
 
 export interface Workshop {
   readonly folder: string
@@ -37,9 +37,8 @@ export async function openWorkshop(): Promise<Workshop> {
     environment: { ...process.env, CUTLAYER_CACHE: at('cache'), CUTLAYER_STATE: at('state'), TMPDIR: at(), NO_COLOR: '1' },
     at,
     async config(name, changes = {}) {
-      const groups = [...new Set([...Object.keys(TINY), ...Object.keys(changes)])]
       // JSON is YAML, too.
-      await writeFile(at(name), JSON.stringify(Object.fromEntries(groups.map((group) => [group, { ...TINY[group], ...changes[group] }]))))
+      await writeFile(at(name), JSON.stringify(withChanges(TINY, changes)))
       return name
     },
     remove: () => rm(folder, { recursive: true, force: true }),
